@@ -1,0 +1,36 @@
+# Every third-party library, found once.
+
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(OpenSSL 3.0 REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(gRPC CONFIG REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(SQLiteCpp REQUIRED)
+pkg_check_modules(SQLITE3 REQUIRED IMPORTED_TARGET sqlite3)
+pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
+find_package(ZLIB REQUIRED)
+if(TRIBUTARY_BUILD_TESTS)
+  find_package(GTest REQUIRED)
+  include(GoogleTest)
+endif()
+
+file(GLOB TRIBUTARY_SITE_PACKAGES
+     ${TRIBUTARY_VENV}/lib/python3*/site-packages)
+if(NOT TRIBUTARY_SITE_PACKAGES)
+  message(FATAL_ERROR "No virtual environment at ${TRIBUTARY_VENV}; "
+          "run deploy/install_dependencies.sh or set TRIBUTARY_VENV")
+endif()
+if(TRIBUTARY_WITH_TORCH)
+  list(APPEND CMAKE_PREFIX_PATH ${TRIBUTARY_SITE_PACKAGES}/torch/share/cmake)
+  find_package(Torch 2.13 REQUIRED)
+  if(TRIBUTARY_CUDA AND NOT TARGET torch_cuda)
+    message(FATAL_ERROR "TRIBUTARY_CUDA is ON but the LibTorch in "
+            "${TRIBUTARY_VENV} has no CUDA; install a CUDA build of torch")
+  endif()
+endif()
