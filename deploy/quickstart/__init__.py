@@ -1,0 +1,1 @@
+"""Where the quickstart's model and texts come from."""
