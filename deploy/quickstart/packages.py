@@ -86,3 +86,10 @@ def fetch_wheel(requirement: str, directory: pathlib.Path) -> pathlib.Path:
         archive.extractall(unpacked)
     wheels[0].unlink()
     return unpacked
+
+
+def debian_versions(directory: pathlib.Path) -> dict:
+    """Name -> version of what fetch_debian() left in `directory`; colons of
+    epochs are escaped in file names."""
+    return {name: version.replace("%3a", ":") for name, version, _ in
+            (path.name.split("_", 2) for path in (directory / "debian-archives").glob("*.deb"))}
