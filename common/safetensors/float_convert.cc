@@ -1,0 +1,126 @@
+#include "common/safetensors/float_convert.h"
+
+#include <cstring>
+
+namespace tributary::safetensors {
+namespace {
+
+template <typename T>
+T LoadAs(const std::byte* at) {
+  T value;
+  std::memcpy(&value, at, sizeof(T));
+  return value;
+}
+
+template <typename T>
+void StoreAs(T value, std::byte* at) {
+  std::memcpy(at, &value, sizeof(T));
+}
+
+Status CheckSizes(DType dtype, size_t elements, size_t bytes) {
+  if (!IsFloatingPoint(dtype)) {
+    return InvalidArgument("got dtype {}, wanted F64, F32, F16 or BF16",
+                           DTypeName(dtype));
+  }
+  if (elements * DTypeSize(dtype) != bytes) {
+    return InvalidArgument("got {} bytes of {} for {} elements, wanted {}",
+                           bytes, DTypeName(dtype), elements,
+                           elements * DTypeSize(dtype));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+// Without branches on the common path, so that loops over it vectorise. The
+// exponent is moved by an exact product with a power of two, which also makes
+// subnormals normal; infinity and NaN get the fp32 exponent they need.
+float Fp16ToFloat(uint16_t bits) {
+  const uint32_t magnitude = static_cast<uint32_t>(bits & 0x7fff) << 13;
+  const uint32_t sign = static_cast<uint32_t>(bits & 0x8000) << 16;
+  const float scaled =
+      std::bit_cast<float>(magnitude) * std::bit_cast<float>(0x77800000u);
+  const uint32_t special = magnitude >= 0x0f800000 ? 0x7f800000 : 0;
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(scaled) | special | sign);
+}
+
+uint16_t FloatToFp16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const uint32_t sign = bits >> 16 & 0x8000;
+  const uint32_t magnitude = bits & 0x7fffffff;
+  uint32_t half = 0;
+  if (magnitude > 0x7f800000) {
+    half = 0x7e00 | (magnitude >> 13 & 0x3ff);
+  } else if (magnitude >= 0x477ff000) {  // 65520 and up round to infinity
+    half = 0x7c00;
+  } else if (magnitude < 0x38800000) {  // below 2^-14: subnormal
+    // Adding 0.5 leaves the wanted bits, rounded, at the end of the mantissa.
+    const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
+    half = std::bit_cast<uint32_t>(shifted) - 0x3f000000;
+  } else {
+    half = (magnitude - 0x38000000 + 0xfff + (magnitude >> 13 & 1)) >> 13;
+  }
+  return static_cast<uint16_t>(half | sign);
+}
+
+Status ToFloat32(DType dtype, std::span<const std::byte> source,
+                 std::span<float> out) {
+  RETURN_IF_ERROR(CheckSizes(dtype, out.size(), source.size()));
+  const std::byte* from = source.data();
+  float* to = out.data();
+  const size_t count = out.size();
+  switch (dtype) {
+    case DType::kBF16:
+      for (size_t i = 0; i < count; ++i) {
+        to[i] = Bf16ToFloat(LoadAs<uint16_t>(from + 2 * i));
+      }
+      break;
+    case DType::kF16:
+      for (size_t i = 0; i < count; ++i) {
+        to[i] = Fp16ToFloat(LoadAs<uint16_t>(from + 2 * i));
+      }
+      break;
+    case DType::kF64:
+      for (size_t i = 0; i < count; ++i) {
+        to[i] = static_cast<float>(LoadAs<double>(from + 8 * i));
+      }
+      break;
+    default:
+      if (count > 0) {
+        std::memcpy(to, from, source.size());
+      }
+  }
+  return absl::OkStatus();
+}
+
+Status FromFloat32(std::span<const float> source, DType dtype,
+                   std::span<std::byte> out) {
+  RETURN_IF_ERROR(CheckSizes(dtype, source.size(), out.size()));
+  const float* from = source.data();
+  std::byte* to = out.data();
+  const size_t count = source.size();
+  switch (dtype) {
+    case DType::kBF16:
+      for (size_t i = 0; i < count; ++i) {
+        StoreAs(FloatToBf16(from[i]), to + 2 * i);
+      }
+      break;
+    case DType::kF16:
+      for (size_t i = 0; i < count; ++i) {
+        StoreAs(FloatToFp16(from[i]), to + 2 * i);
+      }
+      break;
+    case DType::kF64:
+      for (size_t i = 0; i < count; ++i) {
+        StoreAs(static_cast<double>(from[i]), to + 8 * i);
+      }
+      break;
+    default:
+      if (count > 0) {
+        std::memcpy(to, from, out.size());
+      }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace tributary::safetensors

@@ -1,0 +1,154 @@
+#include "common/safetensors/header.h"
+
+#include <bit>
+#include <cstring>
+#include <unordered_set>
+
+#include "common/base/text.h"
+
+namespace tributary::safetensors {
+namespace {
+
+// A multiplicative hash over words of 8 bytes; names are short.
+uint64_t Hash(std::string_view name) {
+  constexpr uint64_t kMultiplier = 0x9e3779b97f4a7c15;
+  uint64_t hash = name.size() * kMultiplier;
+  while (name.size() > 8) {
+    uint64_t word = 0;
+    std::memcpy(&word, name.data(), 8);
+    hash = (std::rotl(hash, 29) ^ word) * kMultiplier;
+    name.remove_prefix(8);
+  }
+  uint64_t word = 0;
+  std::memcpy(&word, name.data(), name.size());
+  hash = (std::rotl(hash, 29) ^ word) * kMultiplier;
+  return hash ^ hash >> 32;
+}
+
+// JSON with the escapes that are necessary and no others.
+void AppendString(std::string_view text, std::string* out) {
+  out->push_back('"');
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      out->push_back('\\');
+      out->push_back(c);
+    } else if (static_cast<unsigned char>(c) < 0x20) {
+      *out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
+    } else {
+      out->push_back(c);
+    }
+  }
+  out->push_back('"');
+}
+
+Status CheckText(std::string_view text, std::string_view what) {
+  if (const auto offset = FirstInvalidUtf8(text)) {
+    return FaultStatus(
+        Fault::kInvalidUtf8,
+        fmt::format("{} is not UTF-8 at byte {}", what, *offset));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+const TensorInfo* Header::Index() {
+  table_.assign(std::bit_ceil(tensors.size() * 2 + 1), 0);
+  const size_t mask = table_.size() - 1;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    size_t slot = Hash(tensors[i].name) & mask;
+    while (table_[slot] != 0) {
+      if (tensors[table_[slot] - 1].name == tensors[i].name) {
+        return &tensors[i];
+      }
+      slot = (slot + 1) & mask;
+    }
+    table_[slot] = static_cast<uint32_t>(i + 1);
+  }
+  return nullptr;
+}
+
+const TensorInfo* Header::Find(std::string_view name) const {
+  if (table_.empty()) {
+    return nullptr;
+  }
+  const size_t mask = table_.size() - 1;
+  for (size_t slot = Hash(name) & mask; table_[slot] != 0;
+       slot = (slot + 1) & mask) {
+    const TensorInfo& tensor = tensors[table_[slot] - 1];
+    if (tensor.name == name) {
+      return &tensor;
+    }
+  }
+  return nullptr;
+}
+
+StatusOr<uint64_t> TensorBytes(const TensorSpec& tensor) {
+  const auto elements = tensor.shape.Elements();
+  int64_t bytes = 0;
+  if (!elements ||
+      __builtin_mul_overflow(
+          *elements, static_cast<int64_t>(DTypeSize(tensor.dtype)), &bytes)) {
+    return FaultStatus(Fault::kSizeOverflow,
+                       fmt::format("{}: shape {} is negative or too large",
+                                   tensor.name, tensor.shape.ToString()));
+  }
+  return static_cast<uint64_t>(bytes);
+}
+
+StatusOr<std::string> SerializeHeader(
+    const std::vector<TensorSpec>& tensors,
+    const std::map<std::string, std::string>& metadata) {
+  std::string json = "{";
+  if (!metadata.empty()) {
+    json += "\"__metadata__\":{";
+    for (const auto& [key, value] : metadata) {
+      RETURN_IF_ERROR(CheckText(key, "a metadata key"));
+      RETURN_IF_ERROR(CheckText(value, "a metadata value"));
+      if (json.back() != '{') {
+        json.push_back(',');
+      }
+      AppendString(key, &json);
+      json.push_back(':');
+      AppendString(value, &json);
+    }
+    json.push_back('}');
+  }
+  std::unordered_set<std::string_view> names = {"__metadata__"};
+  uint64_t at = 0;
+  for (const TensorSpec& tensor : tensors) {
+    RETURN_IF_ERROR(CheckText(tensor.name, "a tensor's name"));
+    if (tensor.name.empty()) {
+      return FaultStatus(Fault::kEmptyName, "a tensor has an empty name");
+    }
+    if (!names.insert(tensor.name).second) {
+      return FaultStatus(
+          Fault::kDuplicateKey,
+          fmt::format("tensor \"{}\" is declared twice or reserved",
+                      tensor.name));
+    }
+    ASSIGN_OR_RETURN(const uint64_t bytes, TensorBytes(tensor));
+    if (bytes > (1ull << 63) - 1 - at) {
+      return FaultStatus(Fault::kSizeOverflow, "the tensors are too large");
+    }
+    if (json.back() != '{') {
+      json.push_back(',');
+    }
+    AppendString(tensor.name, &json);
+    json +=
+        fmt::format(":{{\"dtype\":\"{}\",\"shape\":[", DTypeName(tensor.dtype));
+    for (size_t i = 0; i < tensor.shape.size(); ++i) {
+      json += fmt::format("{}{}", i == 0 ? "" : ",", tensor.shape[i]);
+    }
+    json += fmt::format("],\"data_offsets\":[{},{}]}}", at, at + bytes);
+    at += bytes;
+  }
+  json.push_back('}');
+  json.resize((json.size() + 7) / 8 * 8, ' ');
+  const uint64_t length = json.size();
+  std::string header(8, '\0');
+  std::memcpy(header.data(), &length, 8);
+  return header + json;
+}
+
+}  // namespace tributary::safetensors

@@ -1,0 +1,387 @@
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "common/base/text.h"
+#include "common/safetensors/header.h"
+#include "common/safetensors/json_scanner.h"
+
+namespace tributary::safetensors {
+namespace {
+
+using Kind = JsonScanner::Kind;
+
+constexpr size_t kLengthBytes = 8;
+
+bool IsAscii(std::string_view text) {
+  uint64_t bits = 0;
+  size_t i = 0;
+  for (; i + 8 <= text.size(); i += 8) {
+    uint64_t word = 0;
+    std::memcpy(&word, text.data() + i, 8);
+    bits |= word;
+  }
+  for (; i < text.size(); ++i) {
+    bits |= static_cast<unsigned char>(text[i]) & 0x80u;
+  }
+  return (bits & 0x8080808080808080u) == 0;
+}
+
+// Parses the JSON object into a Header. Methods return false after an error.
+class Parser {
+ public:
+  Parser(std::string_view json, uint64_t data_bytes, const HeaderLimits& limits)
+      : scanner_(json), data_bytes_(data_bytes), limits_(limits) {}
+
+  StatusOr<Header> Parse() {
+    if (!Object() || !scanner_.End() || !CheckOffsets() || !BuildTable()) {
+      return scanner_.status();
+    }
+    return std::move(header_);
+  }
+
+ private:
+  bool Fail(Fault fault, const std::string& message) {
+    return scanner_.Fail(fault, message);
+  }
+
+  bool Key(std::string_view* key) {
+    if (!scanner_.String(key)) {
+      return false;
+    }
+    return key->size() <= limits_.max_key_bytes ||
+           Fail(Fault::kKeyTooLong,
+                fmt::format("got a key of {} bytes, wanted at most {}",
+                            key->size(), limits_.max_key_bytes));
+  }
+
+  bool Object() {
+    if (!scanner_.Expect('{')) {
+      return false;
+    }
+    if (scanner_.Accept('}')) {
+      return true;
+    }
+    do {
+      std::string_view key;
+      if (!Key(&key)) {
+        return false;
+      }
+      if (key == "__metadata__") {
+        if (has_metadata_) {
+          return Fail(Fault::kDuplicateKey, "__metadata__ occurs twice");
+        }
+        has_metadata_ = true;
+        if (!scanner_.Expect(':') || !Metadata()) {
+          return false;
+        }
+        continue;
+      }
+      if (key.empty()) {
+        return Fail(Fault::kEmptyName, "a tensor has an empty name");
+      }
+      if (header_.tensors.size() == limits_.max_tensors) {
+        return Fail(
+            Fault::kTooManyTensors,
+            fmt::format("wanted at most {} tensors", limits_.max_tensors));
+      }
+      header_.tensors.emplace_back().name = key;
+      if (!scanner_.Expect(':') || !Tensor(&header_.tensors.back())) {
+        return false;
+      }
+    } while (scanner_.Accept(','));
+    return scanner_.Expect('}');
+  }
+
+  bool Metadata() {
+    if (scanner_.Peek() != Kind::kObject) {
+      return Fail(Fault::kMetadataNotStrings, "__metadata__ is not an object");
+    }
+    scanner_.Expect('{');
+    if (scanner_.Accept('}')) {
+      return true;
+    }
+    do {
+      std::string_view view;
+      if (!Key(&view)) {
+        return false;
+      }
+      const std::string key(view);
+      if (limits_.metadata_keys && !limits_.metadata_keys->contains(key)) {
+        return Fail(Fault::kMetadataKeyRefused,
+                    fmt::format("__metadata__ has the key \"{}\", wanted only "
+                                "keys that the format knows; remove it",
+                                key));
+      }
+      if (!scanner_.Expect(':')) {
+        return false;
+      }
+      if (scanner_.Peek() != Kind::kString) {
+        return Fail(
+            Fault::kMetadataNotStrings,
+            fmt::format("the metadata value of \"{}\" is not a string", key));
+      }
+      if (!scanner_.String(&view)) {
+        return false;
+      }
+      if (!header_.metadata.emplace(key, view).second) {
+        return Fail(Fault::kDuplicateKey,
+                    fmt::format("metadata key \"{}\" occurs twice", key));
+      }
+    } while (scanner_.Accept(','));
+    return scanner_.Expect('}');
+  }
+
+  // {"dtype": ..., "shape": [...], "data_offsets": [begin, end]}
+  bool Tensor(TensorInfo* tensor) {
+    if (scanner_.Peek() != Kind::kObject) {
+      return Fail(Fault::kWrongType,
+                  fmt::format("{}: is not an object", tensor->name));
+    }
+    scanner_.Expect('{');
+    bool dtype = false;
+    bool shape = false;
+    bool offsets = false;
+    if (!scanner_.Accept('}')) {
+      do {
+        std::string_view field;
+        if (!Key(&field)) {
+          return false;
+        }
+        bool* seen = field == "dtype"          ? &dtype
+                     : field == "shape"        ? &shape
+                     : field == "data_offsets" ? &offsets
+                                               : nullptr;
+        if (seen == nullptr) {
+          return Fail(Fault::kUnknownField,
+                      fmt::format("{}: field \"{}\", wanted dtype, shape and "
+                                  "data_offsets",
+                                  tensor->name, field));
+        }
+        if (*seen) {
+          return Fail(Fault::kDuplicateKey,
+                      fmt::format("{}: {} occurs twice", tensor->name, field));
+        }
+        *seen = true;
+        if (!scanner_.Expect(':') ||
+            !(seen == &dtype   ? DTypeField(tensor)
+              : seen == &shape ? ShapeField(tensor)
+                               : OffsetsField(tensor))) {
+          return false;
+        }
+      } while (scanner_.Accept(','));
+      if (!scanner_.Expect('}')) {
+        return false;
+      }
+    }
+    if (!dtype || !shape || !offsets) {
+      return Fail(Fault::kMissingField,
+                  fmt::format("{}: {} is missing", tensor->name,
+                              !dtype   ? "dtype"
+                              : !shape ? "shape"
+                                       : "data_offsets"));
+    }
+    return CheckSize(*tensor);
+  }
+
+  bool DTypeField(TensorInfo* tensor) {
+    std::string_view name;
+    if (scanner_.Peek() != Kind::kString) {
+      return scanner_.FailKind("a dtype");
+    }
+    if (!scanner_.String(&name)) {
+      return false;
+    }
+    const auto dtype = ParseDType(name);
+    if (!dtype) {
+      return Fail(Fault::kUnknownDType,
+                  fmt::format("{}: got dtype \"{}\"", tensor->name, name));
+    }
+    tensor->dtype = *dtype;
+    return true;
+  }
+
+  bool OpenArray(std::string_view what) {
+    return scanner_.Peek() == Kind::kArray
+               ? scanner_.Expect('[')
+               : Fail(Fault::kWrongType, fmt::format("{} is no array", what));
+  }
+
+  bool ShapeField(TensorInfo* tensor) {
+    if (!OpenArray("shape")) {
+      return false;
+    }
+    if (scanner_.Accept(']')) {
+      return true;
+    }
+    do {
+      uint64_t size = 0;
+      if (!scanner_.Unsigned(&size)) {
+        return false;
+      }
+      if (!tensor->shape.push_back(static_cast<int64_t>(size))) {
+        return Fail(Fault::kRankTooLarge,
+                    fmt::format("{}: wanted at most {} dimensions",
+                                tensor->name, Shape::kMaxRank));
+      }
+    } while (scanner_.Accept(','));
+    return scanner_.Expect(']');
+  }
+
+  bool OffsetsField(TensorInfo* tensor) {
+    const auto wrong = [&] {
+      return Fail(
+          Fault::kWrongType,
+          fmt::format("{}: data_offsets are not two integers", tensor->name));
+    };
+    if (!OpenArray("data_offsets")) {
+      return false;
+    }
+    if (scanner_.Accept(']')) {
+      return wrong();
+    }
+    if (!scanner_.Unsigned(&tensor->begin)) {
+      return false;
+    }
+    if (scanner_.Accept(']')) {
+      return wrong();
+    }
+    if (!scanner_.Expect(',') || !scanner_.Unsigned(&tensor->end)) {
+      return false;
+    }
+    return scanner_.Accept(',') ? wrong() : scanner_.Expect(']');
+  }
+
+  bool CheckSize(const TensorInfo& tensor) {
+    if (tensor.end < tensor.begin) {
+      return Fail(Fault::kOffsetsReversed,
+                  fmt::format("{}: data_offsets [{}, {}]", tensor.name,
+                              tensor.begin, tensor.end));
+    }
+    const auto elements = tensor.shape.Elements();
+    int64_t bytes = 0;
+    if (!elements ||
+        __builtin_mul_overflow(
+            *elements, static_cast<int64_t>(DTypeSize(tensor.dtype)), &bytes)) {
+      return Fail(Fault::kSizeOverflow,
+                  fmt::format("{}: shape {} is too large", tensor.name,
+                              tensor.shape.ToString()));
+    }
+    if (static_cast<uint64_t>(bytes) != tensor.bytes()) {
+      return Fail(Fault::kSizeMismatch,
+                  fmt::format("{}: {} {} takes {} bytes, but data_offsets "
+                              "[{}, {}] hold {}",
+                              tensor.name, DTypeName(tensor.dtype),
+                              tensor.shape.ToString(), bytes, tensor.begin,
+                              tensor.end, tensor.bytes()));
+    }
+    return true;
+  }
+
+  // Data must follow one another from 0 to the end of the file.
+  bool CheckOffsets() {
+    const auto before = [](const TensorInfo& a, const TensorInfo& b) {
+      return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
+    };
+    if (!std::is_sorted(header_.tensors.begin(), header_.tensors.end(),
+                        before)) {
+      if (limits_.order == HeaderLimits::Order::kAsStored) {
+        return Fail(Fault::kOffsetsUnsorted,
+                    "the header lists tensors in another order than the data; "
+                    "write them in the same order");
+      }
+      std::stable_sort(header_.tensors.begin(), header_.tensors.end(), before);
+    }
+    uint64_t at = 0;
+    for (const TensorInfo& tensor : header_.tensors) {
+      if (tensor.begin != at) {
+        return Fail(Fault::kOffsetsGap,
+                    fmt::format("{}: begins at {}, wanted {}", tensor.name,
+                                tensor.begin, at));
+      }
+      at = tensor.end;
+    }
+    if (at > data_bytes_) {
+      return Fail(Fault::kDataPastEnd,
+                  fmt::format("tensors take {} bytes, but only {} are in the "
+                              "file; it has been cut",
+                              at, data_bytes_));
+    }
+    return at == data_bytes_ ||
+           Fail(Fault::kTrailingBytes,
+                fmt::format("tensors take {} bytes, but {} are in the file", at,
+                            data_bytes_));
+  }
+
+  bool BuildTable() {
+    if (const TensorInfo* twice = header_.Index()) {
+      return Fail(Fault::kDuplicateKey,
+                  fmt::format("tensor \"{}\" occurs twice", twice->name));
+    }
+    return true;
+  }
+
+  JsonScanner scanner_;
+  const uint64_t data_bytes_;
+  const HeaderLimits& limits_;
+  Header header_;
+  bool has_metadata_ = false;
+};
+
+}  // namespace
+
+HeaderLimits HeaderLimits::ForExpert() {
+  HeaderLimits limits;
+  limits.metadata_keys = std::set<std::string>{"format"};
+  return limits;
+}
+
+HeaderLimits HeaderLimits::ForModel() {
+  HeaderLimits limits;
+  limits.max_header_bytes = 100'000'000;
+  limits.max_tensors = 1'000'000;
+  limits.order = Order::kAny;
+  return limits;
+}
+
+StatusOr<Header> ParseHeader(std::string_view prefix, uint64_t file_bytes,
+                             const HeaderLimits& limits) {
+  if (prefix.size() < kLengthBytes) {
+    return FaultStatus(
+        Fault::kTooShort,
+        fmt::format("got {} bytes, wanted a safetensors file", prefix.size()));
+  }
+  uint64_t length = 0;
+  static_assert(std::endian::native == std::endian::little);
+  std::memcpy(&length, prefix.data(), kLengthBytes);
+  if (length > limits.max_header_bytes) {
+    return FaultStatus(Fault::kHeaderTooLarge,
+                       fmt::format("got a header of {} bytes, wanted at most "
+                                   "{}",
+                                   length, limits.max_header_bytes));
+  }
+  if (length > file_bytes - kLengthBytes ||
+      length > prefix.size() - kLengthBytes) {
+    return FaultStatus(Fault::kHeaderPastEnd,
+                       fmt::format("the header takes {} bytes, but the file "
+                                   "has {}; it has been cut",
+                                   length, file_bytes));
+  }
+  const std::string_view json = prefix.substr(kLengthBytes, length);
+  if (json.empty() || json.front() != '{') {
+    return FaultStatus(Fault::kHeaderStart, "the header is no JSON object");
+  }
+  if (!IsAscii(json)) {
+    if (const auto offset = FirstInvalidUtf8(json)) {
+      return FaultStatus(Fault::kInvalidUtf8,
+                         fmt::format("the header is not UTF-8 at {}", *offset));
+    }
+  }
+  ASSIGN_OR_RETURN(
+      Header header,
+      Parser(json, file_bytes - kLengthBytes - length, limits).Parse());
+  header.data_begin = kLengthBytes + length;
+  return header;
+}
+
+}  // namespace tributary::safetensors

@@ -1,0 +1,88 @@
+#include "common/safetensors/reader.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "common/safetensors/float_convert.h"
+
+namespace tributary::safetensors {
+
+StatusOr<std::shared_ptr<const File>> File::Open(
+    const std::filesystem::path& path, const ReadOptions& options) {
+  ASSIGN_OR_RETURN(FileDescriptor descriptor, OpenFile(path, O_RDONLY));
+  struct stat info = {};
+  if (fstat(descriptor.get(), &info) != 0) {
+    return ErrnoStatus(errno, "stat " + path.string());
+  }
+  if (!S_ISREG(info.st_mode)) {
+    return InvalidArgument("{}: not a regular file", path.string());
+  }
+  const auto bytes = static_cast<uint64_t>(info.st_size);
+  if (bytes == 0) {
+    return FaultStatus(Fault::kTooShort, path.string() + ": is empty");
+  }
+  void* data =
+      mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, descriptor.get(), 0);
+  if (data == MAP_FAILED) {
+    return ErrnoStatus(errno, "map " + path.string());
+  }
+  const std::shared_ptr<File> file(new File(
+      path, std::move(descriptor), bytes, static_cast<const std::byte*>(data)));
+  auto header =
+      ParseHeader(std::string_view(static_cast<const char*>(data), bytes),
+                  bytes, options.limits);
+  if (!header.ok()) {
+    return AnnotateFault(header.status(), path.string());
+  }
+  file->header_ = *std::move(header);
+  return file;
+}
+
+File::~File() { munmap(const_cast<std::byte*>(data_), file_bytes_); }
+
+Status File::Read(const TensorInfo& tensor, uint64_t offset,
+                  std::span<std::byte> out) const {
+  if (offset > tensor.bytes() || out.size() > tensor.bytes() - offset) {
+    return OutOfRange("{}: got bytes {} to {} of {}, which has {}",
+                      path_.string(), offset, offset + out.size(), tensor.name,
+                      tensor.bytes());
+  }
+  uint64_t at = header_.data_begin + tensor.begin + offset;
+  while (!out.empty()) {
+    const ssize_t got =
+        pread(file_.get(), out.data(), out.size(), static_cast<off_t>(at));
+    if (got < 0 && errno == EINTR) {
+      continue;
+    }
+    if (got < 0) {
+      return ErrnoStatus(errno, "read " + path_.string());
+    }
+    if (got == 0) {
+      return DataLoss("{}: ended at {} of {} bytes while being read",
+                      path_.string(), at, file_bytes_);
+    }
+    out = out.subspan(static_cast<size_t>(got));
+    at += static_cast<uint64_t>(got);
+  }
+  return absl::OkStatus();
+}
+
+StatusOr<std::vector<float>> File::ReadFloats(std::string_view name) const {
+  const TensorInfo* tensor = Find(name);
+  if (tensor == nullptr) {
+    return NotFound("{}: has no tensor \"{}\"", path_.string(), name);
+  }
+  std::vector<float> values(static_cast<size_t>(tensor->elements()));
+  const Status status = ToFloat32(tensor->dtype, Bytes(*tensor), values);
+  if (!status.ok()) {
+    return Annotate(status, fmt::format("{}: {}", path_.string(), name));
+  }
+  return values;
+}
+
+}  // namespace tributary::safetensors
