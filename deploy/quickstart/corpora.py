@@ -65,17 +65,26 @@ def metamath(package: pathlib.Path, per_document: int = 40) -> list:
             for start in range(0, len(lines) - per_document + 1, per_document)]
 
 
+_ICD_NOTES = {"inclusionTerm": "", "includes": "Includes: ", "excludes1": "Excludes1: ",
+              "excludes2": "Excludes2: ", "codeFirst": "Code first: ",
+              "useAdditionalCode": "Use additional code: ", "codeAlso": "Code also: "}
+
+
+def _icd_notes(entry: xml.etree.ElementTree.Element) -> list:
+    return [_ICD_NOTES[child.tag] + " ".join(note.text.split()) for child in entry
+            if child.tag in _ICD_NOTES for note in child.iter("note") if note.text]
+
+
 def icd_sections(wheel: pathlib.Path) -> list:
     """Sections of the ICD-10-CM tabular list: a title, then `code description`
-    lines in the order of the list."""
+    lines in the order of the list, each followed by its notes."""
     tables = _files(wheel, "simple_icd_10_cm/data/*.xml")
     documents = []
     for section in xml.etree.ElementTree.parse(tables[0]).getroot().iter("section"):
-        lines = [section.findtext("desc", "")]
-        lines += [f"{entry.findtext('name')} {entry.findtext('desc')}"
-                  for entry in section.iter("diag")]
-        if len(lines) > 1:
-            documents.append((section.get("id"), "\n".join(lines) + "\n"))
+        lines = [section.findtext("desc", ""), *_icd_notes(section)]
+        for entry in section.iter("diag"):
+            lines += [f"{entry.findtext('name')} {entry.findtext('desc')}", *_icd_notes(entry)]
+        documents.append((section.get("id"), "\n".join(lines) + "\n"))
     return documents
 
 
