@@ -13,6 +13,7 @@ endif()
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 if(NOT CMAKE_BUILD_TYPE)
@@ -34,7 +35,9 @@ endif()
 # Warnings are errors on our folders, not on generated code.
 add_library(tributary_warnings INTERFACE)
 target_compile_options(tributary_warnings INTERFACE
-  -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers)
+  -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers
+  # GCC 12 reports std::string concatenation falsely (its bug 105329).
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
 
 add_library(tributary_sanitizers INTERFACE)
 if(TRIBUTARY_SANITIZER)
