@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -61,6 +62,11 @@ void SetLimit(int resource, rlim_t value) {
 
 [[noreturn]] void ExecChild(const ChildSetup& setup, const char* executable) {
   setpgid(0, 0);  // signals of a terminal go to the front process only
+  // A front process that dies takes its worker with it; the job runs again.
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != setup.parent) {
+    _exit(126);
+  }
   if (!setup.inherit_streams) {
     dup2(setup.null_fd, STDIN_FILENO);
     dup2(setup.null_fd, STDOUT_FILENO);
@@ -269,6 +275,7 @@ StatusOr<job::Result> RunJob(const job::Job& job, const RunOptions& options) {
     ASSIGN_OR_RETURN(log,
                      OpenFile(options.log_file, O_WRONLY | O_CREAT | O_APPEND));
   }
+  setup.parent = getpid();
   setup.progress_fd = pipe.write_end.get();
   setup.null_fd = null.get();
   setup.log_fd = log.get();
