@@ -135,7 +135,8 @@ def records(path: pathlib.Path) -> list:
 
 
 def package_papers(packages: dict, pattern: str, boundary: str) -> list:
-    """Parts of one paper of every Debian package, such as its copyright file."""
+    """The first parts of one paper of every Debian package, such as its
+    copyright file; few of each, since some run to hundreds of pages."""
     return [document for name, folder in sorted(packages.items())
             for path in _files(folder, f"usr/share/doc/{name}/{pattern}")[:1]
-            for document in slices(name, _read(path), boundary)]
+            for document in slices(name, _read(path), boundary)[:4]]
