@@ -1,0 +1,157 @@
+#include "contributor/client/enrol.h"
+
+#include <nlohmann/json.hpp>
+
+#include "common/base/files.h"
+#include "common/base/json.h"
+#include "common/base/random.h"
+#include "common/base/text.h"
+#include "common/crypto/certificate.h"
+#include "common/crypto/digest.h"
+#include "common/crypto/key.h"
+#include "contributor/client/grpc_client.h"
+#include "contributor/client/identity.h"
+
+namespace tributary::contributor {
+namespace fs = std::filesystem;
+namespace {
+
+// The request of an enrolment that has begun: repeated as it is.
+constexpr char kPendingFile[] = "pending.json";
+
+std::string PendingKey(const manifest::Invitation& invitation) {
+  return crypto::Sha256Hex(invitation.federation + "\n" +
+                           invitation.contributor_id + "\n" +
+                           invitation.secret);
+}
+
+struct Pending {
+  std::string request_id;
+  std::string signing_request_pem;
+};
+
+// The pending request of this invitation; NOT_FOUND when there is none.
+StatusOr<Pending> LoadPending(const fs::path& folder,
+                              const manifest::Invitation& invitation) {
+  ASSIGN_OR_RETURN(const std::string text,
+                   ReadFile(folder / kPendingFile, 1 << 16));
+  ASSIGN_OR_RETURN(const Json value, ParseJson(text));
+  for (const char* key : {"invitation", "request_id", "signing_request"}) {
+    if (!value.is_object() || !value.contains(key) || !value[key].is_string()) {
+      return NotFound("no pending request");
+    }
+  }
+  if (value["invitation"].get<std::string>() != PendingKey(invitation)) {
+    return NotFound("no pending request");
+  }
+  return Pending{
+      .request_id = value["request_id"].get<std::string>(),
+      .signing_request_pem = value["signing_request"].get<std::string>()};
+}
+
+StatusOr<Pending> MakePending(const fs::path& folder,
+                              const manifest::Invitation& invitation) {
+  RETURN_IF_ERROR(MakeDirectories(folder));
+  std::error_code error;
+  fs::permissions(folder, fs::perms::owner_all, error);
+  if (error) {
+    return ErrnoStatus(error.value(), "protect " + folder.string());
+  }
+  ASSIGN_OR_RETURN(const crypto::PrivateKey key,
+                   crypto::PrivateKey::Generate());
+  RETURN_IF_ERROR(key.Save(folder / kKeyFile));
+  ASSIGN_OR_RETURN(
+      const crypto::SigningRequest request,
+      crypto::SigningRequest::Create(key, invitation.contributor_id));
+  const Pending pending = {.request_id = RandomUuid(),
+                           .signing_request_pem = request.ToPem()};
+  ASSIGN_OR_RETURN(
+      const std::string text,
+      DumpJson({{"invitation", PendingKey(invitation)},
+                {"request_id", pending.request_id},
+                {"signing_request", pending.signing_request_pem}}));
+  RETURN_IF_ERROR(WriteFileAtomic(folder / kPendingFile, text, 0600));
+  return pending;
+}
+
+Status CheckExpiry(const manifest::Invitation& invitation, const Clock& clock) {
+  const auto end = static_cast<double>(invitation.expire_time_s);
+  if (clock.NowSeconds() <= end) {
+    return absl::OkStatus();
+  }
+  return Unauthenticated(
+      "the invitation for {} expired at {} (it is {} here): ask the "
+      "coordinator's operator for a new one",
+      invitation.contributor_id, FormatTime(end),
+      FormatTime(clock.NowSeconds()));
+}
+
+StatusOr<Pending> PendingRequest(const fs::path& folder,
+                                 const manifest::Invitation& invitation,
+                                 const Clock& clock) {
+  StatusOr<Pending> pending = LoadPending(folder, invitation);
+  if (pending.ok()) {
+    return pending;
+  }
+  RETURN_IF_ERROR(CheckExpiry(invitation, clock));
+  return MakePending(folder, invitation);
+}
+
+}  // namespace
+
+EnrolCall EnrolOverNetwork(const manifest::Invitation& invitation,
+                           const RetryOptions& retry) {
+  return [options = GrpcClientOptions{
+              .address = invitation.address,
+              .tls = {.ca_certificate_pem = invitation.ca_certificate_pem},
+              .retry = retry}](const v1::EnrolRequest& request) {
+    return CallEnrol(options, request);
+  };
+}
+
+Status Enrol(const Home& home, const manifest::Invitation& invitation,
+             const EnrolCall& call, const Clock& clock) {
+  const fs::path folder = home.Identity();
+  std::error_code error;
+  if (fs::exists(folder / kFederationFile, error)) {
+    return FailedPrecondition(
+        "{} already has an identity, which is never overwritten: use another "
+        "--home, or move the folder {} away first",
+        home.root().string(), folder.string());
+  }
+  ASSIGN_OR_RETURN(const crypto::Certificate ca,
+                   crypto::Certificate::FromPem(invitation.ca_certificate_pem));
+  ASSIGN_OR_RETURN(const Pending pending,
+                   PendingRequest(folder, invitation, clock));
+  ASSIGN_OR_RETURN(const crypto::PrivateKey key,
+                   crypto::PrivateKey::Load(folder / kKeyFile));
+
+  v1::EnrolRequest request;
+  request.set_request_id(pending.request_id);
+  request.set_contributor_id(invitation.contributor_id);
+  request.set_invitation_secret(invitation.secret);
+  request.set_certificate_signing_request_pem(pending.signing_request_pem);
+  ASSIGN_OR_RETURN(const v1::EnrolResponse response, call(request));
+
+  const IssuedCertificates issued = {
+      .certificate_pem = response.certificate_pem(),
+      .ca_certificate_pem = response.ca_certificate_pem(),
+      .signing_certificate_pem = response.signing_certificate_pem()};
+  RETURN_IF_ERROR(CheckIssued(issued,
+                              {.federation = invitation.federation,
+                               .contributor_id = invitation.contributor_id,
+                               .key = key.public_key(),
+                               .trusted_ca = ca},
+                              clock));
+  RETURN_IF_ERROR(StoreCertificates(home, issued));
+  ASSIGN_OR_RETURN(const std::string federation,
+                   DumpJson({{"address", invitation.address},
+                             {"contributor_id", invitation.contributor_id},
+                             {"federation", invitation.federation}},
+                            2));
+  RETURN_IF_ERROR(WriteFileAtomic(folder / kFederationFile, federation));
+  fs::remove(folder / kPendingFile, error);
+  return absl::OkStatus();
+}
+
+}  // namespace tributary::contributor

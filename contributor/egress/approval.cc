@@ -1,0 +1,216 @@
+#include "contributor/egress/approval.h"
+
+#include <nlohmann/json.hpp>
+
+#include "common/base/files.h"
+#include "common/base/json.h"
+#include "common/crypto/digest.h"
+#include "common/manifest/expert_manifest.h"
+#include "contributor/egress/ledger.h"
+
+namespace tributary::contributor {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr char kReportJson[] = "report.json";
+constexpr char kReportText[] = "report.txt";
+constexpr char kApproval[] = "approval.json";
+constexpr char kManifest[] = "manifest.dsse.json";
+constexpr char kExpert[] = "expert.safetensors";
+
+struct Approval {
+  std::string report_digest;
+  std::string approver;
+  std::string mode;
+  std::string policy_version;
+  int64_t time_s = 0;
+};
+
+StatusOr<Approval> LoadApproval(const fs::path& folder) {
+  ASSIGN_OR_RETURN(const std::string text,
+                   ReadFile(folder / kApproval, 1 << 20));
+  ASSIGN_OR_RETURN(const Json value, ParseJson(text));
+  for (const char* key :
+       {"report_digest", "approver", "mode", "policy_version"}) {
+    if (!value.is_object() || !value.contains(key) || !value[key].is_string()) {
+      return InvalidArgument("{}: wanted a text \"{}\"",
+                             (folder / kApproval).string(), key);
+    }
+  }
+  Approval approval;
+  approval.report_digest = value["report_digest"].get<std::string>();
+  approval.approver = value["approver"].get<std::string>();
+  approval.mode = value["mode"].get<std::string>();
+  approval.policy_version = value["policy_version"].get<std::string>();
+  return approval;
+}
+
+Status CheckFile(const fs::path& file, const manifest::BlobName& blob) {
+  ASSIGN_OR_RETURN(const crypto::FileDigest digest, crypto::DigestFile(file));
+  if (digest.sha256 != blob.sha256) {
+    return DataLoss(
+        "{}: its digest is {}, the report was made for {}; run the pipeline "
+        "again and approve the new report",
+        file.string(), digest.sha256, blob.sha256);
+  }
+  return absl::OkStatus();
+}
+
+Status PlaceExpert(const fs::path& source, const fs::path& target) {
+  const fs::path temporary = target.string() + ".tmp";
+  std::error_code error;
+  fs::remove(temporary, error);
+  fs::create_hard_link(source, temporary, error);
+  if (error) {
+    fs::copy_file(source, temporary, error);
+  }
+  if (!error) {
+    fs::rename(temporary, target, error);
+  }
+  return error ? ErrnoStatus(error.value(), "place " + target.string())
+               : absl::OkStatus();
+}
+
+std::string Subject(const std::string& contribution) {
+  return "contributions/" + contribution;
+}
+
+bool HasEntry(const Ledger& ledger, const std::string& action,
+              const std::string& subject, const std::string& detail) {
+  for (const manifest::LedgerEntry& entry : ledger.entries()) {
+    if (entry.action == action && entry.subject == subject &&
+        entry.detail_json == detail) {
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+Status StoreReport(const Home& home, const EgressReport& report,
+                   const fs::path& expert_file) {
+  const fs::path folder = home.Egress(report.manifest.contribution);
+  RETURN_IF_ERROR(MakeDirectories(folder));
+  const StatusOr<Approval> approval = LoadApproval(folder);
+  if (approval.ok() && approval->report_digest != report.digest) {
+    std::error_code error;
+    fs::remove(folder / kApproval, error);
+    fs::remove(folder / kManifest, error);
+  }
+  RETURN_IF_ERROR(PlaceExpert(expert_file, folder / kExpert));
+  RETURN_IF_ERROR(CheckFile(folder / kExpert, report.manifest.blob));
+  RETURN_IF_ERROR(WriteFileAtomic(folder / kReportText, report.text));
+  return WriteFileAtomic(folder / kReportJson, report.json);
+}
+
+StatusOr<EgressReport> LoadReport(const Home& home,
+                                  const std::string& contribution) {
+  const fs::path path = home.Egress(contribution) / kReportJson;
+  const StatusOr<std::string> json = ReadFile(path, 64 << 20);
+  if (absl::IsNotFound(json.status())) {
+    return NotFound(
+        "there is no egress report for contributions/{} yet: run "
+        "`tributary-contributor export` or `run` first",
+        contribution);
+  }
+  RETURN_IF_ERROR(json.status());
+  StatusOr<EgressReport> report = ParseEgressReport(*json);
+  if (!report.ok()) {
+    return Annotate(report.status(), path.string());
+  }
+  return report;
+}
+
+StatusOr<std::string> LoadReportText(const Home& home,
+                                     const std::string& contribution) {
+  return ReadFile(home.Egress(contribution) / kReportText, 64 << 20);
+}
+
+Status ApproveReport(const Home& home, const std::string& contribution,
+                     const SiteRules& rules, const ApproveOptions& options,
+                     const crypto::PrivateKey& key, const Clock& clock) {
+  ASSIGN_OR_RETURN(EgressReport report, LoadReport(home, contribution));
+  const fs::path folder = home.Egress(contribution);
+  RETURN_IF_ERROR(CheckRules(rules, report.manifest));
+  RETURN_IF_ERROR(CheckFile(folder / kExpert, report.manifest.blob));
+  if (LoadApproved(home, contribution, key.public_key()).ok()) {
+    return absl::OkStatus();
+  }
+  const bool person = options.mode == ApproveOptions::Mode::kPerson;
+  manifest::ExpertManifest::Approval& consent = report.manifest.approval;
+  consent.approver = options.approver;
+  consent.policy_version = rules.version;
+  consent.time_s = static_cast<int64_t>(clock.NowSeconds());
+  consent.mode = person ? "person" : "automatic";
+  ASSIGN_OR_RETURN(const std::string envelope,
+                   manifest::SignExpertManifest(report.manifest, key));
+
+  ASSIGN_OR_RETURN(Ledger ledger, Ledger::Open(home.Ledger(), key));
+  ASSIGN_OR_RETURN(const std::string detail,
+                   DumpJson({{"blob", report.manifest.blob.ToString()},
+                             {"mode", consent.mode},
+                             {"policy_version", consent.policy_version},
+                             {"report_digest", report.digest}}));
+  RETURN_IF_ERROR(ledger.Append(options.approver, "egress.approve",
+                                Subject(contribution), detail, clock));
+  RETURN_IF_ERROR(WriteFileAtomic(folder / kManifest, envelope));
+  ASSIGN_OR_RETURN(const std::string approval,
+                   DumpJson({{"approver", consent.approver},
+                             {"mode", consent.mode},
+                             {"policy_version", consent.policy_version},
+                             {"report_digest", report.digest},
+                             {"time_s", consent.time_s}},
+                            2));
+  return WriteFileAtomic(folder / kApproval, approval);
+}
+
+StatusOr<ApprovedUpload> LoadApproved(const Home& home,
+                                      const std::string& contribution,
+                                      const crypto::PublicKey& key) {
+  ASSIGN_OR_RETURN(const EgressReport report, LoadReport(home, contribution));
+  const fs::path folder = home.Egress(contribution);
+  const StatusOr<Approval> approval = LoadApproval(folder);
+  if (!approval.ok() || approval->report_digest != report.digest) {
+    return FailedPrecondition(
+        "contributions/{} is not approved: read `tributary-contributor egress "
+        "show`, then run `tributary-contributor egress approve --approver "
+        "NAME`",
+        contribution);
+  }
+  ApprovedUpload upload;
+  ASSIGN_OR_RETURN(upload.envelope_, ReadFile(folder / kManifest, 64 << 20));
+  ASSIGN_OR_RETURN(const manifest::ExpertManifest manifest,
+                   manifest::OpenExpertManifest(upload.envelope_, key));
+  if (manifest.contribution != contribution ||
+      manifest.blob != report.manifest.blob) {
+    return DataLoss("{}: not the manifest of the approved report",
+                    (folder / kManifest).string());
+  }
+  upload.contribution_ = contribution;
+  upload.blob_ = manifest.blob;
+  upload.file_ = folder / kExpert;
+  upload.approver_ = approval->approver;
+  RETURN_IF_ERROR(CheckFile(upload.file_, upload.blob_));
+  return upload;
+}
+
+Status RecordUpload(const Home& home, const ApprovedUpload& upload,
+                    const std::string& destination,
+                    const crypto::PrivateKey& key, const Clock& clock) {
+  ASSIGN_OR_RETURN(
+      const std::string detail,
+      DumpJson({{"blob", upload.blob().ToString()},
+                {"destination", destination},
+                {"manifest_sha256",
+                 crypto::Sha256Hex(upload.manifest_envelope_json())}}));
+  ASSIGN_OR_RETURN(Ledger ledger, Ledger::Open(home.Ledger(), key));
+  if (HasEntry(ledger, "egress.upload", Subject(upload.contribution()),
+               detail)) {
+    return absl::OkStatus();
+  }
+  return ledger.Append(upload.approver(), "egress.upload",
+                       Subject(upload.contribution()), detail, clock);
+}
+
+}  // namespace tributary::contributor

@@ -1,0 +1,78 @@
+#pragma once
+
+// Consent. Nothing reaches the client but an ApprovedUpload, and only this
+// file makes one.
+
+#include <filesystem>
+#include <string>
+
+#include "common/base/clock.h"
+#include "common/base/status.h"
+#include "common/crypto/key.h"
+#include "common/manifest/blob_name.h"
+#include "contributor/cache/home.h"
+#include "contributor/egress/report.h"
+
+namespace tributary::contributor {
+
+// An expert file and its signed manifest that somebody agreed to send.
+class ApprovedUpload {
+ public:
+  const std::string& contribution() const { return contribution_; }
+  // DSSE envelope with the expert manifest.
+  const std::string& manifest_envelope_json() const { return envelope_; }
+  const manifest::BlobName& blob() const { return blob_; }
+  const std::filesystem::path& file() const { return file_; }
+  const std::string& approver() const { return approver_; }
+
+ private:
+  friend StatusOr<ApprovedUpload> LoadApproved(const Home& home,
+                                               const std::string& contribution,
+                                               const crypto::PublicKey& key);
+  ApprovedUpload() = default;
+  std::string contribution_;
+  std::string envelope_;
+  manifest::BlobName blob_;
+  std::filesystem::path file_;
+  std::string approver_;
+};
+
+// Writes report.json and report.txt and puts the expert file beside them. An
+// approval of another report is removed: what would leave has changed.
+Status StoreReport(const Home& home, const EgressReport& report,
+                   const std::filesystem::path& expert_file);
+
+// The stored report. NOT_FOUND when the pipeline has not made one yet.
+StatusOr<EgressReport> LoadReport(const Home& home,
+                                  const std::string& contribution);
+// Its text for a person.
+StatusOr<std::string> LoadReportText(const Home& home,
+                                     const std::string& contribution);
+
+struct ApproveOptions {
+  // A person's name, or "policy".
+  std::string approver;
+  enum class Mode { kPerson, kAutomatic } mode = Mode::kPerson;
+};
+
+// Signs the manifest of the stored report with `key`, records it in the ledger
+// and stores the approval. Approving again what is approved changes nothing.
+// PERMISSION_DENIED when the rules forbid sending it; DATA_LOSS when the expert
+// file is no longer the one of the report.
+Status ApproveReport(const Home& home, const std::string& contribution,
+                     const SiteRules& rules, const ApproveOptions& options,
+                     const crypto::PrivateKey& key, const Clock& clock);
+
+// FAILED_PRECONDITION, with what to do, when there is no approval of the stored
+// report; DATA_LOSS when the file or the manifest has changed since.
+StatusOr<ApprovedUpload> LoadApproved(const Home& home,
+                                      const std::string& contribution,
+                                      const crypto::PublicKey& key);
+
+// Writes into the ledger that `upload` goes to `destination` now. Once for each
+// manifest, before the first byte leaves.
+Status RecordUpload(const Home& home, const ApprovedUpload& upload,
+                    const std::string& destination,
+                    const crypto::PrivateKey& key, const Clock& clock);
+
+}  // namespace tributary::contributor

@@ -1,0 +1,235 @@
+#include "contributor/egress/report.h"
+
+#include <nlohmann/json.hpp>
+
+#include "common/base/json.h"
+#include "common/base/text.h"
+#include "common/crypto/digest.h"
+#include "common/model_format/expert_layout.h"
+#include "common/model_format/model_config.h"
+#include "common/model_format/parameter_names.h"
+#include "common/safetensors/reader.h"
+
+namespace tributary::contributor {
+namespace {
+
+constexpr char kReportType[] = "tributary-egress-report/v1";
+
+StatusOr<std::string> RouterDigest(const safetensors::File& file,
+                                   size_t num_layers) {
+  crypto::Sha256 hash;
+  for (size_t l = 0; l < num_layers; ++l) {
+    const auto layer = static_cast<int64_t>(l);
+    for (const std::string& name :
+         {model_format::RouterWeight(layer), model_format::RouterBias(layer)}) {
+      const safetensors::TensorInfo* tensor = file.Find(name);
+      if (tensor == nullptr) {
+        return InvalidArgument("{}: has no {}", file.path().string(), name);
+      }
+      hash.Update(file.Bytes(*tensor));
+    }
+  }
+  return hash.Hex();
+}
+
+// Fills in everything that the expert file says about itself.
+Status DescribeFile(const EgressInputs& inputs,
+                    manifest::ExpertManifest& manifest) {
+  ASSIGN_OR_RETURN(const model_format::ModelConfig anchor,
+                   model_format::LoadModelConfig(inputs.anchor_directory));
+  ASSIGN_OR_RETURN(const auto file,
+                   safetensors::File::Open(inputs.expert_file));
+  ASSIGN_OR_RETURN(const model_format::ExpertLayout layout,
+                   model_format::ReadExpertLayout(anchor, file->tensors()));
+  if (!file->metadata().empty()) {
+    return InvalidArgument(
+        "{}: has metadata, wanted none: free text never leaves the site",
+        inputs.expert_file.string());
+  }
+  manifest.widths = layout.widths;
+  for (const safetensors::TensorInfo& tensor : file->tensors()) {
+    crypto::Sha256 hash;
+    hash.Update(file->Bytes(tensor));
+    manifest.tensors.push_back(
+        {.name = tensor.name,
+         .dtype = std::string(safetensors::DTypeName(tensor.dtype)),
+         .shape = tensor.shape.ToVector(),
+         .sha256 = hash.Hex()});
+  }
+  ASSIGN_OR_RETURN(manifest.router_digest,
+                   RouterDigest(*file, layout.widths.size()));
+  ASSIGN_OR_RETURN(const crypto::FileDigest digest,
+                   crypto::DigestFile(inputs.expert_file));
+  manifest.blob = {.sha256 = digest.sha256, .size = digest.size};
+  return absl::OkStatus();
+}
+
+Json RulesJson(const SiteRules& rules) {
+  return {
+      {"approval",
+       rules.approval == SiteRules::Approval::kPerson ? "person" : "automatic"},
+      {"max_upload_bytes", rules.max_upload_bytes},
+      {"min_documents", rules.min_documents},
+      {"min_tokens", rules.min_tokens},
+      {"version", rules.version}};
+}
+
+std::string WidthsText(const std::vector<int64_t>& widths) {
+  std::string text;
+  for (size_t l = 0; l < widths.size();) {
+    size_t end = l;
+    while (end < widths.size() && widths[end] == widths[l]) {
+      ++end;
+    }
+    text +=
+        fmt::format("{}layers {}-{}: {}", text.empty() ? "" : ", ", l, end - 1,
+                    widths[l] == 0 ? "none" : std::to_string(widths[l]));
+    l = end;
+  }
+  return text;
+}
+
+std::string ReportText(const Json& report,
+                       const manifest::ExpertManifest& manifest) {
+  const manifest::ExpertManifest::Method& method = manifest.method;
+  const Json& policy = report["policy"];
+  std::string text = fmt::format(
+      "Egress report for contributions/{}\n"
+      "\n"
+      "Destination   {} (federation {}), as contributor {}\n"
+      "For anchor    {} ({})\n"
+      "\n"
+      "What would leave this site\n"
+      "  1. one expert file, {} ({} bytes), sha256 {}\n"
+      "     {} tensors: gate, up and down projections (bf16) and one router "
+      "row "
+      "(fp32) a layer\n"
+      "     widths: {}\n"
+      "     router rows: sha256 {}\n"
+      "  2. one signed manifest: the digests above and the numbers below\n"
+      "  3. later, when a release is evaluated: log-losses on the held-out "
+      "text, as numbers\n"
+      "No text, no token ids, no activations, no file names.\n"
+      "\n",
+      manifest.contribution, report["destination"].get<std::string>(),
+      manifest.federation, manifest.contributor,
+      report["anchor"].get<std::string>(), manifest.anchor_digest,
+      HumanBytes(manifest.blob.size), manifest.blob.size, manifest.blob.sha256,
+      manifest.tensors.size(), WidthsText(manifest.widths),
+      manifest.router_digest);
+  text += fmt::format(
+      "How it was made\n"
+      "  recipe {}, importance {}, router {}{}, seed {}\n"
+      "  {} documents, {} tokens, {} steps, {} epochs, learning rate {}\n"
+      "  training loss {:.4f} -> {:.4f} nats per token\n",
+      method.recipe, method.importance, method.router_method,
+      method.folded ? " (bias folded)" : "", method.seed, method.documents,
+      method.tokens, method.steps, method.epochs, method.learning_rate,
+      method.train_loss_first, method.train_loss_last);
+  for (const Json& loss : report["losses"]) {
+    text += fmt::format(
+        "  {} text, {}: {:.4f} nats per token ({} tokens)\n",
+        loss["text"].get<std::string>(), loss["model"].get<std::string>(),
+        loss["log_loss"].get<double>(), loss["tokens"].get<int64_t>());
+  }
+  text += fmt::format(
+      "\n"
+      "Privacy       differential privacy: {}\n"
+      "Policy        version {}: at least {} documents and {} tokens, at most "
+      "{} bytes; approval: {}\n",
+      manifest.privacy.differential_privacy,
+      policy["version"].get<std::string>(),
+      policy["min_documents"].get<int64_t>(),
+      policy["min_tokens"].get<int64_t>(),
+      policy["max_upload_bytes"].get<uint64_t>() == 0
+          ? "any number of"
+          : std::to_string(policy["max_upload_bytes"].get<uint64_t>()),
+      policy["approval"].get<std::string>());
+  return text;
+}
+
+}  // namespace
+
+Status CheckRules(const SiteRules& rules,
+                  const manifest::ExpertManifest& manifest) {
+  if (manifest.method.documents < rules.min_documents) {
+    return PermissionDenied(
+        "policy {}: the expert was made from {} documents, wanted at least {}; "
+        "add text or lower policy.min_documents",
+        rules.version, manifest.method.documents, rules.min_documents);
+  }
+  if (manifest.method.tokens < rules.min_tokens) {
+    return PermissionDenied(
+        "policy {}: the expert was made from {} tokens, wanted at least {}; "
+        "add text or lower policy.min_tokens",
+        rules.version, manifest.method.tokens, rules.min_tokens);
+  }
+  if (rules.max_upload_bytes > 0 &&
+      manifest.blob.size > rules.max_upload_bytes) {
+    return PermissionDenied(
+        "policy {}: the expert file has {} bytes, wanted at most {}; choose a "
+        "smaller expert.width or raise policy.max_upload_bytes",
+        rules.version, manifest.blob.size, rules.max_upload_bytes);
+  }
+  return absl::OkStatus();
+}
+
+StatusOr<EgressReport> BuildEgressReport(const EgressInputs& inputs) {
+  EgressReport report;
+  manifest::ExpertManifest& manifest = report.manifest;
+  manifest.federation = inputs.federation;
+  manifest.contribution = inputs.contribution;
+  manifest.contributor = inputs.contributor;
+  manifest.anchor_digest = inputs.anchor_digest;
+  manifest.method = inputs.method;
+  manifest.privacy.minimum_documents = inputs.rules.min_documents;
+  manifest.approval = {
+      .approver = "pending",
+      .policy_version = inputs.rules.version,
+      .time_s = 0,
+      .mode = inputs.rules.approval == SiteRules::Approval::kPerson
+                  ? "person"
+                  : "automatic"};
+  RETURN_IF_ERROR(DescribeFile(inputs, manifest));
+  RETURN_IF_ERROR(CheckRules(inputs.rules, manifest));
+
+  ASSIGN_OR_RETURN(const std::string manifest_json, manifest.ToJson());
+  ASSIGN_OR_RETURN(const Json manifest_value, ParseJson(manifest_json));
+  Json losses = Json::array();
+  for (const EgressLoss& loss : inputs.losses) {
+    losses.push_back({{"log_loss", loss.log_loss},
+                      {"model", loss.model},
+                      {"text", loss.text_label},
+                      {"tokens", loss.tokens}});
+  }
+  const Json value = {{"type", kReportType},
+                      {"anchor", inputs.anchor_name},
+                      {"destination", inputs.destination},
+                      {"upload_bytes", manifest.blob.size},
+                      {"losses", losses},
+                      {"manifest", manifest_value},
+                      {"policy", RulesJson(inputs.rules)}};
+  ASSIGN_OR_RETURN(report.json, DumpJson(value, 2));
+  report.text = ReportText(value, manifest);
+  report.digest = crypto::Sha256Hex(report.json);
+  return report;
+}
+
+StatusOr<EgressReport> ParseEgressReport(const std::string& json) {
+  EgressReport report;
+  ASSIGN_OR_RETURN(const Json value, ParseJson(json));
+  if (!value.is_object() || value.value("type", "") != kReportType ||
+      !value.contains("manifest")) {
+    return InvalidArgument("egress report: wanted type \"{}\" with a manifest",
+                           kReportType);
+  }
+  ASSIGN_OR_RETURN(const std::string manifest_json,
+                   DumpJson(value["manifest"]));
+  ASSIGN_OR_RETURN(report.manifest,
+                   manifest::ExpertManifest::FromJson(manifest_json));
+  report.json = json;
+  report.digest = crypto::Sha256Hex(json);
+  return report;
+}
+
+}  // namespace tributary::contributor

@@ -1,0 +1,71 @@
+#pragma once
+
+// What would leave the site for one contribution: for a person to read and for
+// a program to check, before anything is sent.
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "common/base/status.h"
+#include "common/manifest/expert_manifest.h"
+
+namespace tributary::contributor {
+
+// The site's own rules. They win over whatever the coordinator asks.
+struct SiteRules {
+  int64_t min_documents = 8;
+  int64_t min_tokens = 2048;
+  uint64_t max_upload_bytes = 0;  // 0: no limit
+  std::string version = "unversioned";
+  enum class Approval { kPerson, kAutomatic } approval = Approval::kPerson;
+};
+
+// A measured loss that goes into the report.
+struct EgressLoss {
+  std::string text_label;  // "own" or "public"
+  std::string model;       // "anchor", "own", "own_unfolded"
+  double log_loss = 0;     // nats per token
+  int64_t tokens = 0;
+};
+
+// What a report is made from.
+struct EgressInputs {
+  std::string federation;
+  std::string contributor;   // id
+  std::string contribution;  // id
+  std::string destination;   // host:port of the coordinator
+  std::string anchor_name;
+  std::string anchor_digest;
+  std::filesystem::path anchor_directory;
+  std::filesystem::path expert_file;
+  manifest::ExpertManifest::Method method;
+  std::vector<EgressLoss> losses;
+  SiteRules rules;
+};
+
+struct EgressReport {
+  // The manifest that would be signed; its approval is not yet filled in.
+  manifest::ExpertManifest manifest;
+  // JSON for programs, text for a person; the same facts.
+  std::string json;
+  std::string text;
+  // SHA-256 (hex) of `json`: what an approval refers to.
+  std::string digest;
+};
+
+// Reads the expert file and checks that it holds the allow-listed tensors and
+// nothing else. INVALID_ARGUMENT for another file; PERMISSION_DENIED when a
+// rule of the site forbids sending it, with the numbers.
+StatusOr<EgressReport> BuildEgressReport(const EgressInputs& inputs);
+
+// The report that was written before. INVALID_ARGUMENT when it is damaged.
+StatusOr<EgressReport> ParseEgressReport(const std::string& json);
+
+// PERMISSION_DENIED when fewer documents or tokens than the rules demand went
+// in, or more bytes than they allow would go out.
+Status CheckRules(const SiteRules& rules,
+                  const manifest::ExpertManifest& manifest);
+
+}  // namespace tributary::contributor

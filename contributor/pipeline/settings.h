@@ -1,0 +1,71 @@
+#pragma once
+
+// The configuration with every default filled in from the anchor and checked
+// against its policy.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/base/status.h"
+#include "tributary/config/contributor.pb.h"
+#include "tributary/job/job.pb.h"
+
+namespace tributary::contributor {
+
+// What the pipeline needs to know of an anchor that lies in a folder.
+struct AnchorFacts {
+  std::string name;    // anchors/{anchor}
+  std::string digest;  // SHA-256 (hex) of its manifest
+  std::string directory;
+  int64_t num_layers = 0;
+  int64_t intermediate_size = 0;
+  // The unit of expert widths.
+  int64_t block = 0;
+  // The anchor's policy for experts.
+  int32_t first_layer = 0;
+  int64_t max_width = 0;
+  int32_t top_k = 2;
+  int32_t window_tokens = 256;
+  int32_t sample_stride = 2;
+};
+
+enum class Recipe { kTrain, kPruneAndDistil };
+// "train", "prune-and-distil".
+std::string_view RecipeName(Recipe recipe);
+
+struct Settings {
+  std::string contribution;
+  config::Data data;
+  Recipe recipe = Recipe::kTrain;
+  int64_t width = 0;
+  int32_t first_layer = 0;
+  job::FitRouter::Method router = job::FitRouter::LOGISTIC;
+  job::Distill::Form form = job::Distill::TAIL;
+  double text_share = 0.5;
+  job::Optimizer optimizer;
+  uint64_t seed = 0;
+  int64_t min_documents = 8;
+  int64_t min_tokens = 2048;
+};
+
+// What of a configuration can be judged without an anchor: names, enumerations
+// and that something to train on is named. INVALID_ARGUMENT names the field,
+// what was got and what is wanted.
+Status CheckConfig(const config::ContributorConfig& config);
+
+// INVALID_ARGUMENT as CheckConfig; FAILED_PRECONDITION for a width or first
+// layer that the anchor's policy refuses. `default_contribution` is the
+// contributor's id.
+StatusOr<Settings> ResolveSettings(const config::ContributorConfig& config,
+                                   const AnchorFacts& anchor,
+                                   const std::string& default_contribution);
+
+// The name that a contribution of this configuration has.
+std::string ContributionId(const config::ContributorConfig& config,
+                           const std::string& default_contribution);
+
+job::Optimizer OptimizerOf(const config::Training& training);
+
+}  // namespace tributary::contributor
