@@ -1,0 +1,56 @@
+#include "coordinator/storage/audit_log.h"
+
+#include "coordinator/storage/query.h"
+
+namespace tributary::coordinator {
+
+manifest::Chain AuditLog::Head() {
+  Query query(transaction_,
+              "SELECT position, hash FROM audit ORDER BY position DESC "
+              "LIMIT 1");
+  if (!query.Next()) {
+    return {};
+  }
+  return manifest::Chain(query.Integer(0) + 1, query.Text(1));
+}
+
+Status AuditLog::Append(const AuditEntry& entry, const Json& detail,
+                        int64_t now_s) {
+  manifest::Chain chain = Head();
+  const int64_t position = chain.size();
+  manifest::AuditRecord record;
+  record.time_s = now_s;
+  record.actor = entry.actor;
+  record.action = entry.action;
+  record.subject = entry.subject;
+  ASSIGN_OR_RETURN(record.detail_json, DumpJson(detail));
+  ASSIGN_OR_RETURN(const std::string bytes, chain.Append(std::move(record)));
+  Execute(transaction_,
+          "INSERT INTO audit (position, record_json, hash) VALUES (?, ?, ?)",
+          position, bytes, chain.head_hash());
+  return absl::OkStatus();
+}
+
+StatusOr<manifest::Chain> AuditLog::Verify(
+    const std::function<void(const manifest::AuditRecord&)>& visit) {
+  manifest::Chain chain;
+  Query query(transaction_,
+              "SELECT position, record_json, hash FROM audit "
+              "ORDER BY position");
+  while (query.Next()) {
+    const int64_t position = query.Integer(0);
+    const StatusOr<manifest::AuditRecord> record = chain.Verify(query.Text(1));
+    if (!record.ok()) {
+      return DataLoss("audit record {}: {}", position,
+                      std::string(record.status().message()));
+    }
+    if (position != record->index || chain.head_hash() != query.Text(2)) {
+      return DataLoss("audit record {}: position or hash were altered",
+                      position);
+    }
+    visit(*record);
+  }
+  return chain;
+}
+
+}  // namespace tributary::coordinator

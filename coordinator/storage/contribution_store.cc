@@ -1,0 +1,152 @@
+#include "coordinator/storage/contribution_store.h"
+
+#include <array>
+#include <utility>
+
+#include "coordinator/storage/query.h"
+
+namespace tributary::coordinator {
+namespace {
+
+constexpr std::array<std::pair<ContributionState, std::string_view>, 9> kNames =
+    {{{ContributionState::kCreated, "CREATED"},
+      {ContributionState::kUploading, "UPLOADING"},
+      {ContributionState::kSubmitted, "SUBMITTED"},
+      {ContributionState::kValidating, "VALIDATING"},
+      {ContributionState::kAccepted, "ACCEPTED"},
+      {ContributionState::kQuarantined, "QUARANTINED"},
+      {ContributionState::kRejected, "REJECTED"},
+      {ContributionState::kWithdrawn, "WITHDRAWN"},
+      {ContributionState::kPurged, "PURGED"}}};
+
+constexpr char kSelect[] =
+    "SELECT sequence, id, contributor, state, anchor_digest, blob, "
+    "manifest_digest, manifest_json, envelope_json, decision_json, "
+    "create_time_s, update_time_s FROM contributions ";
+
+ContributionRow ReadRow(Query& query) {
+  return {.sequence = query.Integer(0),
+          .id = query.Text(1),
+          .contributor = query.Text(2),
+          .state = ParseContributionState(query.Text(3))
+                       .value_or(ContributionState::kPurged),
+          .anchor_digest = query.Text(4),
+          .blob = query.Text(5),
+          .manifest_digest = query.Text(6),
+          .manifest_json = query.Text(7),
+          .envelope_json = query.Text(8),
+          .decision_json = query.Text(9),
+          .create_time_s = query.Integer(10),
+          .update_time_s = query.Integer(11)};
+}
+
+std::vector<ContributionRow> ReadAll(Query& query) {
+  std::vector<ContributionRow> rows;
+  while (query.Next()) {
+    rows.push_back(ReadRow(query));
+  }
+  return rows;
+}
+
+int64_t Count(Query& query) {
+  query.Next();
+  return query.Integer(0);
+}
+
+}  // namespace
+
+std::string_view ToString(ContributionState state) {
+  for (const auto& [value, name] : kNames) {
+    if (value == state) {
+      return name;
+    }
+  }
+  return "";
+}
+
+std::optional<ContributionState> ParseContributionState(std::string_view text) {
+  for (const auto& [value, name] : kNames) {
+    if (name == text) {
+      return value;
+    }
+  }
+  return std::nullopt;
+}
+
+void ContributionStore::Add(const ContributionRow& row) {
+  Execute(transaction_,
+          "INSERT INTO contributions (id, contributor, state, anchor_digest, "
+          "blob, manifest_digest, manifest_json, envelope_json, decision_json, "
+          "create_time_s, update_time_s) "
+          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+          row.id, row.contributor, ToString(row.state), row.anchor_digest,
+          row.blob, row.manifest_digest, row.manifest_json, row.envelope_json,
+          row.decision_json, row.create_time_s, row.update_time_s);
+}
+
+std::optional<ContributionRow> ContributionStore::Find(std::string_view id) {
+  Query query(transaction_, (std::string(kSelect) + "WHERE id = ?").c_str(),
+              id);
+  if (!query.Next()) {
+    return std::nullopt;
+  }
+  return ReadRow(query);
+}
+
+std::vector<ContributionRow> ContributionStore::List(
+    std::string_view contributor, int64_t before, int64_t limit) {
+  const std::string sql =
+      std::string(kSelect) +
+      "WHERE (?1 = '' OR contributor = ?1) AND sequence < ?2 "
+      "ORDER BY sequence DESC LIMIT ?3";
+  Query query(transaction_, sql.c_str(), contributor, before, limit);
+  return ReadAll(query);
+}
+
+std::vector<ContributionRow> ContributionStore::ListAccepted(
+    std::string_view anchor_digest) {
+  const std::string sql =
+      std::string(kSelect) +
+      "WHERE state = 'ACCEPTED' AND anchor_digest = ? ORDER BY id";
+  Query query(transaction_, sql.c_str(), anchor_digest);
+  return ReadAll(query);
+}
+
+int64_t ContributionStore::CountAccepted() {
+  Query query(transaction_,
+              "SELECT count(*) FROM contributions WHERE state = 'ACCEPTED'");
+  return Count(query);
+}
+
+int64_t ContributionStore::CountLive(std::string_view contributor) {
+  Query query(transaction_,
+              "SELECT count(*) FROM contributions WHERE contributor = ? AND "
+              "state NOT IN ('WITHDRAWN', 'PURGED')",
+              contributor);
+  return Count(query);
+}
+
+void ContributionStore::SetState(std::string_view id, ContributionState state,
+                                 int64_t now_s) {
+  Execute(transaction_,
+          "UPDATE contributions SET state = ?, update_time_s = ? WHERE id = ?",
+          ToString(state), now_s, id);
+}
+
+void ContributionStore::SetDecision(std::string_view id,
+                                    std::string_view decision_json,
+                                    int64_t now_s) {
+  Execute(transaction_,
+          "UPDATE contributions SET decision_json = ?, update_time_s = ? "
+          "WHERE id = ?",
+          decision_json, now_s, id);
+}
+
+void ContributionStore::Erase(std::string_view id) {
+  Execute(transaction_,
+          "UPDATE contributions SET manifest_json = '', envelope_json = '', "
+          "decision_json = '' WHERE id = ?",
+          id);
+}
+
+}  // namespace tributary::coordinator

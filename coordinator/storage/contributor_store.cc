@@ -1,0 +1,147 @@
+#include "coordinator/storage/contributor_store.h"
+
+#include "coordinator/storage/query.h"
+
+namespace tributary::coordinator {
+namespace {
+
+constexpr char kColumns[] =
+    "id, state, create_time_s, certificate_expire_time_s";
+
+ContributorState ParseState(const std::string& text) {
+  if (text == "ENROLLED") {
+    return ContributorState::kEnrolled;
+  }
+  return text == "REVOKED" ? ContributorState::kRevoked
+                           : ContributorState::kInvited;
+}
+
+ContributorRow ReadRow(Query& query) {
+  return {.id = query.Text(0),
+          .state = ParseState(query.Text(1)),
+          .create_time_s = query.Integer(2),
+          .certificate_expire_time_s = query.Integer(3)};
+}
+
+}  // namespace
+
+std::string_view ToString(ContributorState state) {
+  switch (state) {
+    case ContributorState::kEnrolled:
+      return "ENROLLED";
+    case ContributorState::kRevoked:
+      return "REVOKED";
+    default:
+      return "INVITED";
+  }
+}
+
+std::optional<ContributorRow> ContributorStore::Find(std::string_view id) {
+  const std::string sql =
+      std::string("SELECT ") + kColumns + " FROM contributors WHERE id = ?";
+  Query query(transaction_, sql.c_str(), id);
+  if (!query.Next()) {
+    return std::nullopt;
+  }
+  return ReadRow(query);
+}
+
+std::vector<ContributorRow> ContributorStore::List(std::string_view after,
+                                                   int64_t limit) {
+  const std::string sql = std::string("SELECT ") + kColumns +
+                          " FROM contributors WHERE id > ? ORDER BY id LIMIT ?";
+  Query query(transaction_, sql.c_str(), after, limit);
+  std::vector<ContributorRow> rows;
+  while (query.Next()) {
+    rows.push_back(ReadRow(query));
+  }
+  return rows;
+}
+
+int64_t ContributorStore::Count() {
+  Query query(transaction_, "SELECT count(*) FROM contributors");
+  query.Next();
+  return query.Integer(0);
+}
+
+void ContributorStore::EnsureInvited(std::string_view id, int64_t now_s) {
+  Execute(transaction_,
+          "INSERT INTO contributors (id, state, create_time_s) "
+          "VALUES (?, 'INVITED', ?) ON CONFLICT (id) DO NOTHING",
+          id, now_s);
+}
+
+void ContributorStore::SetState(std::string_view id, ContributorState state) {
+  Execute(transaction_, "UPDATE contributors SET state = ? WHERE id = ?",
+          ToString(state), id);
+}
+
+void ContributorStore::AddInvitation(const InvitationRow& row) {
+  Execute(transaction_,
+          "INSERT INTO invitations (secret_sha256, contributor, create_time_s, "
+          "expire_time_s, use_time_s) VALUES (?, ?, ?, ?, ?)",
+          row.secret_sha256, row.contributor, row.create_time_s,
+          row.expire_time_s, row.use_time_s);
+}
+
+std::optional<InvitationRow> ContributorStore::FindInvitation(
+    std::string_view secret_sha256) {
+  Query query(transaction_,
+              "SELECT secret_sha256, contributor, create_time_s, "
+              "expire_time_s, use_time_s FROM invitations "
+              "WHERE secret_sha256 = ?",
+              secret_sha256);
+  if (!query.Next()) {
+    return std::nullopt;
+  }
+  return InvitationRow{.secret_sha256 = query.Text(0),
+                       .contributor = query.Text(1),
+                       .create_time_s = query.Integer(2),
+                       .expire_time_s = query.Integer(3),
+                       .use_time_s = query.OptionalInteger(4)};
+}
+
+void ContributorStore::UseInvitation(std::string_view secret_sha256,
+                                     int64_t now_s) {
+  Execute(transaction_,
+          "UPDATE invitations SET use_time_s = ? WHERE secret_sha256 = ?",
+          now_s, secret_sha256);
+}
+
+void ContributorStore::DropInvitations(std::string_view contributor) {
+  Execute(transaction_,
+          "DELETE FROM invitations WHERE contributor = ? "
+          "AND use_time_s IS NULL",
+          contributor);
+}
+
+void ContributorStore::AddCertificate(const CertificateRow& row) {
+  Execute(transaction_,
+          "INSERT INTO certificates (serial, contributor, key_id, pem, "
+          "create_time_s, expire_time_s) VALUES (?, ?, ?, ?, ?, ?)",
+          row.serial, row.contributor, row.key_id, row.pem, row.create_time_s,
+          row.expire_time_s);
+  Execute(transaction_,
+          "UPDATE contributors SET certificate_expire_time_s = ? WHERE id = ?",
+          row.expire_time_s, row.contributor);
+}
+
+std::optional<CertificateRow> ContributorStore::FindCertificate(
+    std::string_view contributor, std::string_view key_id) {
+  Query query(transaction_,
+              "SELECT serial, contributor, key_id, pem, create_time_s, "
+              "expire_time_s FROM certificates WHERE contributor = ? AND "
+              "key_id = ? ORDER BY expire_time_s DESC LIMIT 1",
+              contributor, key_id);
+  if (!query.Next()) {
+    return std::nullopt;
+  }
+  return CertificateRow{.serial = query.Text(0),
+                        .contributor = query.Text(1),
+                        .key_id = query.Text(2),
+                        .pem = query.Text(3),
+                        .create_time_s = query.Integer(4),
+                        .expire_time_s = query.Integer(5)};
+}
+
+}  // namespace tributary::coordinator

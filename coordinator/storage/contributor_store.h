@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "coordinator/storage/database.h"
+
+namespace tributary::coordinator {
+
+enum class ContributorState { kInvited, kEnrolled, kRevoked };
+
+// "INVITED", ...
+std::string_view ToString(ContributorState state);
+
+struct ContributorRow {
+  std::string id;
+  ContributorState state = ContributorState::kInvited;
+  int64_t create_time_s = 0;
+  int64_t certificate_expire_time_s = 0;
+};
+
+struct InvitationRow {
+  std::string secret_sha256;
+  std::string contributor;
+  int64_t create_time_s = 0;
+  int64_t expire_time_s = 0;
+  std::optional<int64_t> use_time_s;
+};
+
+struct CertificateRow {
+  std::string serial;
+  std::string contributor;
+  std::string key_id;
+  std::string pem;
+  int64_t create_time_s = 0;
+  int64_t expire_time_s = 0;
+};
+
+// Data owners, how they got in and the keys they had.
+class ContributorStore {
+ public:
+  explicit ContributorStore(Transaction& transaction)
+      : transaction_(transaction) {}
+
+  std::optional<ContributorRow> Find(std::string_view id);
+  // By id, behind `after`.
+  std::vector<ContributorRow> List(std::string_view after, int64_t limit);
+  int64_t Count();
+  // INVITED, unless the contributor is there already.
+  void EnsureInvited(std::string_view id, int64_t now_s);
+  void SetState(std::string_view id, ContributorState state);
+
+  void AddInvitation(const InvitationRow& invitation);
+  std::optional<InvitationRow> FindInvitation(std::string_view secret_sha256);
+  void UseInvitation(std::string_view secret_sha256, int64_t now_s);
+  // Unused invitations of the contributor stop working.
+  void DropInvitations(std::string_view contributor);
+
+  // Records a certificate and moves the contributor's expiry.
+  void AddCertificate(const CertificateRow& certificate);
+  // The newest certificate of that key.
+  std::optional<CertificateRow> FindCertificate(std::string_view contributor,
+                                                std::string_view key_id);
+
+ private:
+  Transaction& transaction_;
+};
+
+}  // namespace tributary::coordinator
