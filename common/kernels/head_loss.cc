@@ -54,6 +54,7 @@ std::pair<Tensor, Tensor> Run(const Tensor& hidden, const Tensor& head,
                     targets.max().item<int64_t>() < vocabulary,
                 "a target is outside the vocabulary of ", vocabulary);
   }
+  at::NoGradGuard no_gradients;
   const bool fast = hidden.device().is_cpu();
   const Tensor wide = hidden.to(at::kFloat);
   const Tensor weight = head.to(at::kFloat);

@@ -1,0 +1,135 @@
+#include "common/model/attention.h"
+
+#include <cmath>
+#include <numbers>
+
+#include "common/kernels/rms_norm.h"
+
+namespace tributary::model {
+namespace {
+
+using model_format::ModelConfig;
+using model_format::RopeScaling;
+
+double ScaledFrequency(const model_format::Rope& rope, double frequency) {
+  switch (rope.scaling) {
+    case RopeScaling::kNone:
+      return frequency;
+    case RopeScaling::kLinear:
+      return frequency / rope.factor;
+    case RopeScaling::kLlama3:
+      break;
+  }
+  const auto context =
+      static_cast<double>(rope.original_max_position_embeddings);
+  const double wavelength = 2 * std::numbers::pi / frequency;
+  if (wavelength < context / rope.high_freq_factor) {
+    return frequency;
+  }
+  if (wavelength > context / rope.low_freq_factor) {
+    return frequency / rope.factor;
+  }
+  const double kept = (context / wavelength - rope.low_freq_factor) /
+                      (rope.high_freq_factor - rope.low_freq_factor);
+  return (1 - kept) * frequency / rope.factor + kept * frequency;
+}
+
+// Scaled dot products of q [B, heads, S, C] with k, v [B, kv heads, L, C]:
+// every kv head is read by heads / kv heads query heads without being copied.
+// Returns [B, S, heads * C].
+Tensor GroupedAttention(const Tensor& q, const Tensor& k, const Tensor& v) {
+  const int64_t batch = q.size(0);
+  const int64_t heads = q.size(1);
+  const int64_t length = q.size(2);
+  const int64_t width = q.size(3);
+  const int64_t kv_heads = k.size(1);
+  const int64_t group = heads / kv_heads;
+  const int64_t seen = k.size(2);
+  Tensor out;
+  if (length == 1) {
+    // One position: the group's heads take the place of positions.
+    out = at::scaled_dot_product_attention(
+              q.reshape({batch, kv_heads, group, width}), k, v)
+              .reshape({batch, 1, heads * width});
+    return out;
+  }
+  const Tensor grouped = q.reshape({batch * kv_heads, group, length, width});
+  const auto expand = [&](const Tensor& x) {
+    return x.flatten(0, 1).unsqueeze(1).expand(
+        {batch * kv_heads, group, seen, width});
+  };
+  std::optional<Tensor> mask;
+  if (seen > length) {
+    mask = at::ones({length, seen}, q.options().dtype(at::kBool))
+               .tril(seen - length);
+  }
+  out = at::scaled_dot_product_attention(grouped, expand(k), expand(v), mask,
+                                         /*dropout_p=*/0.0,
+                                         /*is_causal=*/!mask.has_value());
+  return out.view({batch, kv_heads, group, length, width})
+      .permute({0, 3, 1, 2, 4})
+      .reshape({batch, length, heads * width});
+}
+
+}  // namespace
+
+Tensor RopeFrequencies(const ModelConfig& config) {
+  const int64_t half = config.head_dim / 2;
+  Tensor frequencies = at::empty({half}, at::kFloat);
+  float* out = frequencies.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < half; ++i) {
+    const double exponent =
+        2.0 * static_cast<double>(i) / static_cast<double>(config.head_dim);
+    out[i] = static_cast<float>(
+        ScaledFrequency(config.rope, std::pow(config.rope.theta, -exponent)));
+  }
+  return frequencies;
+}
+
+Tensor Project(const Tensor& x, const Tensor& weight) {
+  return at::linear(x, weight.scalar_type() == x.scalar_type()
+                           ? weight
+                           : weight.to(x.scalar_type()));
+}
+
+Tensor Norm(const ModelConfig& config, const Tensor& x, const Tensor& weight) {
+  using Weight = kernels::RmsNormOptions::Weight;
+  return kernels::RmsNorm(
+      x, weight,
+      {.epsilon = config.rms_norm_eps,
+       .weight = config.norm_cast == model_format::NormCast::kBeforeWeight
+                     ? Weight::kAfterCast
+                     : Weight::kBeforeCast});
+}
+
+Tensor Attend(const CausalLm& lm, int64_t layer, const Tensor& x_BSD,
+              const kernels::RopeTable& table, KvCache* cache) {
+  const ModelConfig& config = lm.config;
+  const DecoderLayer& weights = lm.layers[layer];
+  const int64_t batch = x_BSD.size(0);
+  const int64_t length = x_BSD.size(1);
+  Tensor q = Project(x_BSD, weights.q_proj_HD);
+  Tensor k = Project(x_BSD, weights.k_proj_HD);
+  if (weights.q_norm_H.defined()) {
+    q = Norm(config, q, weights.q_norm_H);
+    k = Norm(config, k, weights.k_norm_H);
+  }
+  q = kernels::ApplyRope(q, config.num_heads, table);
+  k = kernels::ApplyRope(k, config.num_kv_heads, table);
+  Tensor v = Project(x_BSD, weights.v_proj_HD)
+                 .view({batch, length, config.num_kv_heads, config.head_dim})
+                 .transpose(1, 2)
+                 .contiguous();
+  if (cache != nullptr) {
+    TORCH_CHECK(cache->length + length <= cache->capacity, "no room for ",
+                length, " positions behind ", cache->length, " of ",
+                cache->capacity);
+    cache->keys[layer].narrow(2, cache->length, length).copy_(k);
+    cache->values[layer].narrow(2, cache->length, length).copy_(v);
+    k = cache->keys[layer].narrow(2, 0, cache->length + length);
+    v = cache->values[layer].narrow(2, 0, cache->length + length);
+  }
+  return Project(GroupedAttention(q, k, v), weights.o_proj_DH);
+}
+
+}  // namespace tributary::model

@@ -1,0 +1,25 @@
+#pragma once
+
+#include "common/kernels/rope.h"
+#include "common/model/causal_lm.h"
+
+namespace tributary::model {
+
+// Angular frequencies [C / 2] (fp32) of a config's rotary embedding: theta^
+// (-2i / C), scaled as `linear` (divided by the factor) or `llama3` (long wave
+// lengths divided by the factor, short ones kept, a ramp between) say.
+Tensor RopeFrequencies(const model_format::ModelConfig& config);
+
+// x w^T, in x's dtype whatever the weight's.
+Tensor Project(const Tensor& x, const Tensor& weight);
+
+// The norm of a config's family.
+Tensor Norm(const model_format::ModelConfig& config, const Tensor& x,
+            const Tensor& weight);
+
+// Causal self-attention [B, S, D] to [B, S, D]; with a cache, the positions
+// follow the cached ones, and the cache gets theirs.
+Tensor Attend(const CausalLm& lm, int64_t layer, const Tensor& x_BSD,
+              const kernels::RopeTable& table, KvCache* cache);
+
+}  // namespace tributary::model
