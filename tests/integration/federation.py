@@ -1,0 +1,139 @@
+"""A federation of real processes for tests: coordinator and contributors in
+temporary homes, on loopback, with the small anchor of tests/fixtures."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import time
+
+FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "fixtures"
+ANCHOR = FIXTURES / "tiny_anchor"
+TEXT = FIXTURES / "text"
+
+
+class CommandFailed(AssertionError):
+    """A command ended with another exit code than wanted."""
+
+
+def run(command, want=0, timeout=240):
+    """Runs a command, checks its exit code, returns (stdout, stderr)."""
+    done = subprocess.run([str(part) for part in command], text=True,
+                          capture_output=True, timeout=timeout,
+                          stdin=subprocess.DEVNULL, check=False)
+    if done.returncode != want:
+        raise CommandFailed(
+            f"{' '.join(str(part) for part in command)}\n"
+            f"exit code {done.returncode}, wanted {want}\n"
+            f"--- stdout\n{done.stdout[-4000:]}\n--- stderr\n{done.stderr[-4000:]}")
+    return done.stdout, done.stderr
+
+
+class Coordinator:
+    def __init__(self, binaries, home):
+        self.program = binaries / "tributary-coordinator"
+        self.home = home
+        self.process = None
+
+    def __call__(self, *arguments, want=0, timeout=240):
+        return run([self.program, "--home", self.home, *arguments], want, timeout)
+
+    def json(self, *arguments, **options):
+        out, _ = self("--format", "json", *arguments, **options)
+        return json.loads(out)
+
+    def init(self):
+        self("init", "--federation", "test", "--listen", "127.0.0.1:0",
+             "--first-layer", "2")
+        config = self.home / "coordinator.textproto"
+        text = config.read_text()
+        # Small windows for a small anchor; the same key as `init` wrote.
+        assert "first_layer: 2" in text, text
+        config.write_text(text.replace(
+            "first_layer: 2",
+            "first_layer: 2\n  window_tokens: 64\n  windows_per_class: 8\n"
+            "  heldout_windows: 8"))
+
+    def serve(self):
+        address = self.home / "address"
+        address.unlink(missing_ok=True)
+        log = open(self.home / "serve.log", "ab")
+        self.process = subprocess.Popen(
+            [str(self.program), "--home", str(self.home), "serve"],
+            stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        for _ in range(200):
+            if address.exists() and address.read_text().strip():
+                return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise AssertionError("the coordinator does not serve:\n" +
+                             (self.home / "serve.log").read_text()[-4000:])
+
+    def kill(self):
+        """kill -9: no drain, no clean-up."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(timeout=60)
+        return self.process.returncode if self.process else None
+
+    def publish(self, anchor=ANCHOR, name="tiny"):
+        return self.json(
+            "anchor", "publish", "--name", name, "--model", anchor,
+            "--public-text", f"prose={TEXT}/public_prose.jsonl",
+            "--public-text", f"heldout={TEXT}/public_heldout.jsonl",
+            "--public-text", f"dictionary={TEXT}/background_dictionary.jsonl",
+            "--public-text", f"python={TEXT}/background_python.jsonl",
+            "--public-text", f"tables={TEXT}/background_tables.jsonl")
+
+    def invite(self, contributor_id, *options):
+        path = self.home.parent / f"{contributor_id}.invitation.json"
+        path.unlink(missing_ok=True)
+        self("contributor", "invite", "--id", contributor_id, "--output", path,
+             *options)
+        return path
+
+
+class Contributor:
+    def __init__(self, binaries, home):
+        self.program = binaries / "tributary-contributor"
+        self.home = home
+
+    def __call__(self, *arguments, want=0, timeout=240):
+        return run([self.program, "--home", self.home, *arguments], want, timeout)
+
+    def json(self, *arguments, **options):
+        out, _ = self("--format", "json", *arguments, **options)
+        return json.loads(out)
+
+    def init(self, invitation, text, width, recipe="train", *options, want=0):
+        self("init", "--invite", invitation, "--train", TEXT / f"{text}.jsonl",
+             "--heldout", TEXT / f"{text}_heldout.jsonl", "--width", width,
+             "--recipe", recipe, "--approval", "automatic", *options, want=want)
+
+    def start(self, *arguments):
+        """A background process; the caller ends it."""
+        log = open(self.home / "background.log", "ab")
+        return subprocess.Popen(
+            [str(self.program), "--home", str(self.home), *arguments],
+            stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+
+def same_bytes(first, second):
+    return pathlib.Path(first).read_bytes() == pathlib.Path(second).read_bytes()
+
+
+def wait_for(condition, seconds=60, what="condition"):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"{what}: not within {seconds} s")
+
+
