@@ -50,8 +50,6 @@ class Chain {
   // Takes in stored bytes. DATA_LOSS when they are not the next record of this
   // chain.
   StatusOr<ChainRecord> Verify(std::string_view record_json);
-  // The same for a parsed record and its hash.
-  Status Follow(const ChainRecord& record);
 
   int64_t size() const { return size_; }
   const std::string& head_hash() const { return head_hash_; }

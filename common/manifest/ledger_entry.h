@@ -15,7 +15,8 @@ namespace tributary::manifest {
 
 using LedgerEntry = ChainRecord;
 
-// Appends `entry` to `chain` (index and previous_hash are filled in) and
+// Appends `entry` to `chain` (index and previous_hash are filled in; `chain` is
+// as before on an error) and
 // returns the line to store, without a line break: envelope JSON over a
 // statement about {"ledger/{index}", hash of the entry}.
 StatusOr<std::string> AppendLedgerEntry(LedgerEntry entry,
