@@ -5,14 +5,13 @@
 
 #include <cerrno>
 
-#include "common/base/files.h"
-
 namespace tributary::contributor {
 namespace fs = std::filesystem;
 
 StatusOr<Ledger> Ledger::Open(const fs::path& path,
                               const crypto::PrivateKey& key) {
-  Ledger ledger(path, key);
+  ASSIGN_OR_RETURN(FileLock lock, FileLock::Acquire(path.string() + ".lock"));
+  Ledger ledger(path, key, std::move(lock));
   StatusOr<std::string> content = ReadFile(path);
   if (absl::IsNotFound(content.status())) {
     return ledger;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/base/clock.h"
+#include "common/base/files.h"
 #include "common/base/status.h"
 #include "common/crypto/key.h"
 #include "common/manifest/ledger_entry.h"
@@ -12,7 +13,8 @@
 namespace tributary::contributor {
 
 // The site's own history of what left it, when, and who approved: an
-// append-only file of signed, chained records, one a line.
+// append-only file of signed, chained records, one a line. One object at a
+// time: others wait for it.
 class Ledger {
  public:
   // Reads and verifies the whole file. DATA_LOSS or UNAUTHENTICATED naming the
@@ -29,11 +31,12 @@ class Ledger {
   const std::vector<manifest::LedgerEntry>& entries() const { return entries_; }
 
  private:
-  Ledger(std::filesystem::path path, crypto::PrivateKey key)
-      : path_(std::move(path)), key_(std::move(key)) {}
+  Ledger(std::filesystem::path path, crypto::PrivateKey key, FileLock lock)
+      : path_(std::move(path)), key_(std::move(key)), lock_(std::move(lock)) {}
 
   std::filesystem::path path_;
   crypto::PrivateKey key_;
+  FileLock lock_;
   manifest::Chain chain_;
   std::vector<manifest::LedgerEntry> entries_;
   uint64_t size_ = 0;  // bytes of whole lines

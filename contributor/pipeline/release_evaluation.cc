@@ -1,0 +1,86 @@
+#include "contributor/pipeline/release_evaluation.h"
+
+#include "common/jobs/job_file.h"
+#include "common/manifest/resource_name.h"
+
+namespace tributary::contributor {
+namespace {
+
+// What the coordinator is told: numbers with labels.
+std::vector<v1::Evaluation> Numbers(const std::vector<MeasuredLoss>& losses,
+                                    const std::string& contribution) {
+  std::vector<v1::Evaluation> evaluations;
+  for (const MeasuredLoss& loss : losses) {
+    v1::Evaluation& evaluation = evaluations.emplace_back();
+    evaluation.set_text_label(loss.text == "own" ? contribution : loss.text);
+    evaluation.set_model(loss.model);
+    evaluation.set_log_loss(loss.log_loss);
+    evaluation.set_tokens(loss.tokens);
+  }
+  return evaluations;
+}
+
+}  // namespace
+
+StatusOr<ReleaseEvaluation> EvaluateRelease(const PipelineContext& context,
+                                            const std::string& name) {
+  ASSIGN_OR_RETURN(const FetchedAnchor anchor,
+                   PipelineAnchor(context, AnchorChoice::kStored));
+  const AnchorFacts facts = FactsOf(anchor);
+  ASSIGN_OR_RETURN(
+      LocalPipeline pipeline,
+      LocalPipeline::Create(context.home, context.config,
+                            context.identity.contributor_id, facts));
+  RETURN_IF_ERROR(Annotate(pipeline.ResultOf(kExport).status(),
+                           "a release is compared with the own expert"));
+
+  const FetchContext fetch = {
+      .client = context.client,
+      .identity = context.identity,
+      .cache = context.cache,
+      .clock = context.clock,
+      .progress = [&](uint64_t done, uint64_t total) {
+        if (context.progress) {
+          context.progress(
+              "fetch_release",
+              static_cast<double>(done) / static_cast<double>(total),
+              fmt::format("{} of {} bytes", done, total));
+        }
+      }};
+  ASSIGN_OR_RETURN(const FetchedRelease release,
+                   FetchRelease(fetch, name, [&](int64_t number) {
+                     return context.home.Releases() / std::to_string(number);
+                   }));
+  if (release.manifest.anchor.digest != anchor.digest) {
+    return FailedPrecondition(
+        "{} was made for anchor {}, the expert here for {}: run the pipeline "
+        "again for the new anchor",
+        release.name, release.manifest.anchor.digest, anchor.digest);
+  }
+  ASSIGN_OR_RETURN(const int64_t number,
+                   manifest::ParseReleaseName(release.name));
+  const Stage stage = PlanReleaseEvaluation(
+      pipeline.settings(), facts, pipeline.store(), release.directory.string(),
+      std::to_string(number), release.digest);
+  ASSIGN_OR_RETURN(const job::Result result,
+                   pipeline.RunStage(stage, context.worker, context.progress));
+  ReleaseEvaluation evaluation = {.release = release.name,
+                                  .digest = release.digest,
+                                  .directory = release.directory.string()};
+  ASSIGN_OR_RETURN(evaluation.losses, CollectLosses(stage.job, result));
+  RETURN_IF_ERROR(context.client.ReportEvaluation(
+      release.name,
+      Numbers(evaluation.losses, pipeline.settings().contribution)));
+  return evaluation;
+}
+
+bool IsEvaluated(const Home& home, const std::string& contribution,
+                 int64_t release_number) {
+  const StatusOr<job::Result> result =
+      jobs::ReadResult(home.Pipeline(contribution) /
+                       ("evaluate_release_" + std::to_string(release_number)) /
+                       jobs::kResultFileName);
+  return result.ok() && result->code() == 0;
+}
+
+}  // namespace tributary::contributor
