@@ -109,6 +109,10 @@ endfunction()
 
 # Including LibTorch costs 10-20 s a file, with a precompiled header 5 s.
 # The header is compiled once, by tributary_torch_pch.
+#
+# LibTorch's folder holds a copy of fmt's headers of another version than the
+# library that everything else is linked with. A folder with a link to ours,
+# searched first, keeps one version in the process.
 function(tributary_use_torch target)
   if(NOT TARGET tributary_torch_pch)
     file(WRITE ${CMAKE_BINARY_DIR}/torch_pch.cc "")
@@ -121,6 +125,11 @@ function(tributary_use_torch target)
                           POSITION_INDEPENDENT_CODE OFF)
     target_compile_options(tributary_torch_pch PRIVATE -fPIC)
   endif()
+  get_target_property(fmt_headers fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
+  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/fmt_first)
+  file(CREATE_LINK ${fmt_headers}/fmt ${CMAKE_BINARY_DIR}/fmt_first/fmt SYMBOLIC)
+  target_include_directories(${target} BEFORE PRIVATE
+                             ${CMAKE_BINARY_DIR}/fmt_first)
   target_link_libraries(${target} PUBLIC torch)
   target_precompile_headers(${target} REUSE_FROM tributary_torch_pch)
   # The header is made with -fPIC; executables would use -fPIE and miss it.
