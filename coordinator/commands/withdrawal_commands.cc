@@ -1,0 +1,84 @@
+#include "coordinator/commands/withdrawal_commands.h"
+
+#include <memory>
+
+#include "common/base/text.h"
+#include "coordinator/commands/admin_client.h"
+#include "coordinator/commands/message_json.h"
+#include "coordinator/commands/paged_list.h"
+
+namespace tributary::coordinator {
+namespace {
+
+StatusOr<std::vector<v1::Withdrawal>> All(const cli::CommandContext& context) {
+  ASSIGN_OR_RETURN(const auto client, AdminClient::Connect(context.home));
+  return ListAll<v1::Withdrawal>(
+      *client, client->admin(), &v1::AdminService::Stub::ListWithdrawals,
+      [](const v1::ListWithdrawalsResponse& page) -> const auto& {
+        return page.withdrawals();
+      });
+}
+
+std::string Describe(const v1::Withdrawal& withdrawal) {
+  std::string text = fmt::format(
+      "{}\n  contribution  {}\n  state         {}\n  asked for     {}\n",
+      withdrawal.name(), withdrawal.contribution(),
+      v1::Withdrawal::State_Name(withdrawal.state()),
+      FormatTime(static_cast<double>(withdrawal.create_time_s())));
+  for (const std::string& release : withdrawal.withdrawn_releases()) {
+    text += fmt::format("  not served    {}\n", release);
+  }
+  if (!withdrawal.new_release().empty()) {
+    text += fmt::format("  replaced by   {}\n", withdrawal.new_release());
+  }
+  if (withdrawal.last_error().code() != 0) {
+    text +=
+        fmt::format("  last error    {}\n", withdrawal.last_error().message());
+  }
+  return text;
+}
+
+Status List(const cli::CommandContext& context) {
+  ASSIGN_OR_RETURN(const auto withdrawals, All(context));
+  std::vector<std::vector<std::string>> rows = {
+      {"NAME", "STATE", "ASKED FOR", "NEW RELEASE"}};
+  nlohmann::json values = nlohmann::json::array();
+  for (const v1::Withdrawal& withdrawal : withdrawals) {
+    rows.push_back(
+        {withdrawal.name(), v1::Withdrawal::State_Name(withdrawal.state()),
+         FormatTime(static_cast<double>(withdrawal.create_time_s())),
+         withdrawal.new_release().empty() ? "-" : withdrawal.new_release()});
+    values.push_back(MessageJson(withdrawal));
+  }
+  context.output.Print(cli::FormatTable(rows), {{"withdrawals", values}});
+  return absl::OkStatus();
+}
+
+Status Show(const std::string& name, const cli::CommandContext& context) {
+  const std::string full =
+      name.starts_with("withdrawals/") ? name : "withdrawals/" + name;
+  ASSIGN_OR_RETURN(const auto withdrawals, All(context));
+  for (const v1::Withdrawal& withdrawal : withdrawals) {
+    if (withdrawal.name() == full) {
+      context.output.Print(Describe(withdrawal), MessageJson(withdrawal));
+      return absl::OkStatus();
+    }
+  }
+  return NotFound("{}: no such withdrawal; `withdrawal list` shows all", full);
+}
+
+}  // namespace
+
+void AddWithdrawalCommands(cli::CommandLine& command_line) {
+  CLI::App& group = *command_line.AddGroup("withdrawal", "Opt-outs");
+  command_line.AddCommand(group, "list", "All withdrawals, newest first", List);
+  auto name = std::make_shared<std::string>();
+  CLI::App* show =
+      command_line.AddCommand(group, "show", "A withdrawal and its receipts",
+                              [name](const cli::CommandContext& context) {
+                                return Show(*name, context);
+                              });
+  show->add_option("name", *name, "Name of the contribution")->required();
+}
+
+}  // namespace tributary::coordinator
