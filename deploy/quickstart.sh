@@ -23,12 +23,14 @@ root=$(dirname "$here")
 directory=$root/quickstart
 preset=release
 anchor=
+other_anchor=()
 clean=0
 install=1
 while [ $# -gt 0 ]; do
   case $1 in
     --clean) clean=1 ;;
-    --anchor) anchor=$(cd "${2:?--anchor needs a directory}" && pwd); shift ;;
+    --anchor) anchor=$(cd "${2:?--anchor needs a directory}" && pwd)
+      other_anchor=(--other-anchor); shift ;;
     --directory) mkdir -p "${2:?--directory needs a path}"; directory=$(cd "$2" && pwd); shift ;;
     --preset) preset=${2:?--preset needs a name}; shift ;;
     --skip-install) install=0 ;;
@@ -51,9 +53,16 @@ logs=$directory/logs
 results=$directory/results
 pids=()
 
+# Every process that was started, and what those started.
 stop_all() {
   trap - INT TERM EXIT
-  for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
+  local pid child
+  for pid in "${pids[@]}"; do
+    for child in $(cat "/proc/$pid/task/$pid/children" 2>/dev/null); do
+      kill -TERM "$child" 2>/dev/null || true
+    done
+    kill -TERM "$pid" 2>/dev/null || true
+  done
   for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
 }
 trap 'echo; echo "Stopping."; stop_all; exit 130' INT TERM
@@ -155,15 +164,20 @@ if [ ! -f "$results/release-1.json" ]; then
   mv "$results/release-1.json.tmp" "$results/release-1.json"
 fi
 
-# Owners measure a release on their own text and report numbers only.
+# Owners measure their own model or a release on their own text; of a release
+# they report the numbers.
 measure() {
-  [ -s "$results/$2-release-$1.json" ] && return
-  contributor "$2" --format json evaluate --release "$1" > "$results/$2-release-$1.json.tmp"
-  mv "$results/$2-release-$1.json.tmp" "$results/$2-release-$1.json"
-  echo "measured release $1"
+  local what=$1 id=$2 file release=()
+  file=$results/$id-own.json
+  [ "$what" = own ] || { file=$results/$id-release-$what.json; release=(--release "$what"); }
+  [ ! -s "$file" ] || return 0
+  contributor "$id" --format json evaluate "${release[@]}" > "$file.tmp"
+  mv "$file.tmp" "$file"
+  echo "measured ${release[*]:-own model}"
 }
 if [ ! -f "$results/release-2.json" ]; then
   say "Owners measure release 1 on their own held-out text"
+  for_all_contributors measure own
   for_all_contributors measure 1
 
   say "$leaver opts out"
@@ -192,4 +206,4 @@ finished=$(date +%s)
 "$python" "$here/quickstart_report.py" --directory "$directory" \
   --leaver $leaver --build-seconds $((built - started)) \
   --federation-seconds $((finished - federation_started)) \
-  --bin "$bin"
+  --bin "$bin" "${other_anchor[@]}"
