@@ -1,0 +1,71 @@
+#pragma once
+
+// The coordinator's configuration as the code below the service uses it: plain
+// values, defaults filled in.
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace tributary::coordinator {
+
+// What experts look like; published with an anchor.
+struct ExpertSettings {
+  int64_t first_layer = 0;
+  int64_t max_width = 0;  // 0: the anchor's FFN width
+  int64_t top_k = 2;
+  int64_t window_tokens = 256;
+  int64_t windows_per_class = 12;
+  int64_t heldout_windows = 16;
+  int64_t sample_stride = 2;
+};
+
+// Limits of admission; 0 lets the worker take its default.
+struct AdmissionSettings {
+  double max_public_loss_increase = 0;
+  double max_public_share = 0;
+  double max_rms_ratio = 0;
+  double max_absolute_ratio = 0;
+  double max_row_norm = 0;
+  bool require_operator = false;
+};
+
+struct QuotaSettings {
+  uint64_t max_bytes = 8ull << 30;
+  int64_t max_contributions = 16;
+  uint64_t min_free_disk_bytes = 1ull << 30;
+};
+
+struct ReleaseSettings {
+  bool build_on_accept = false;
+  double max_public_loss_increase = 0.05;  // nats per token
+};
+
+struct WorkerSettings {
+  int threads = 0;
+  uint64_t memory_limit_bytes = 0;
+  uint64_t cpu_limit_s = 0;
+  std::filesystem::path compute_lock_file;
+  std::filesystem::path executable;  // empty: beside this one
+};
+
+struct Settings {
+  std::string federation;
+  std::string listen_address;
+  std::vector<std::string> public_hosts;
+  std::string public_address;  // empty: derived from hosts and port
+  ExpertSettings experts;
+  AdmissionSettings admission;
+  QuotaSettings quotas;
+  ReleaseSettings releases;
+  WorkerSettings worker;
+  int64_t purge_grace_s = 0;
+};
+
+// Largest expert file, bytes.
+inline constexpr uint64_t kMaxExpertBytes = 1ull << 30;
+// Unfinished uploads are kept this long after their last byte.
+inline constexpr int64_t kUploadLifetimeS = 7 * 24 * 3600;
+
+}  // namespace tributary::coordinator
