@@ -110,8 +110,8 @@ endfunction()
 # Including LibTorch costs 10-20 s a file, with a precompiled header 5 s.
 # The header is compiled once, by tributary_torch_pch.
 #
-# LibTorch's folder holds a copy of fmt's headers of another version than the
-# library that everything else is linked with. A folder with a link to ours,
+# LibTorch's folder holds headers of fmt and protobuf of other versions than the
+# libraries that everything else is linked with. A folder with links to ours,
 # searched first, keeps one version in the process.
 function(tributary_use_torch target)
   if(NOT TARGET tributary_torch_pch)
@@ -125,11 +125,13 @@ function(tributary_use_torch target)
                           POSITION_INDEPENDENT_CODE OFF)
     target_compile_options(tributary_torch_pch PRIVATE -fPIC)
   endif()
+  set(first ${CMAKE_BINARY_DIR}/headers_first)
+  file(MAKE_DIRECTORY ${first})
   get_target_property(fmt_headers fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
-  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/fmt_first)
-  file(CREATE_LINK ${fmt_headers}/fmt ${CMAKE_BINARY_DIR}/fmt_first/fmt SYMBOLIC)
-  target_include_directories(${target} BEFORE PRIVATE
-                             ${CMAKE_BINARY_DIR}/fmt_first)
+  file(CREATE_LINK ${fmt_headers}/fmt ${first}/fmt SYMBOLIC)
+  list(GET Protobuf_INCLUDE_DIRS 0 protobuf_headers)
+  file(CREATE_LINK ${protobuf_headers}/google ${first}/google SYMBOLIC)
+  target_include_directories(${target} BEFORE PRIVATE ${first})
   target_link_libraries(${target} PUBLIC torch)
   target_precompile_headers(${target} REUSE_FROM tributary_torch_pch)
   # The header is made with -fPIC; executables would use -fPIE and miss it.

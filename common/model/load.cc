@@ -132,4 +132,33 @@ StatusOr<CausalLm> LoadModel(const fs::path& directory,
   });
 }
 
+StatusOr<CausalLm> LoadSource(const Source& source,
+                              const LoadOptions& options) {
+  const size_t experts = source.expert_paths.size();
+  const size_t routers = source.router_paths.size();
+  if (routers != 0 && routers != experts) {
+    return InvalidArgument(
+        "got {} router files for {} experts, wanted none or one for each",
+        routers, experts);
+  }
+  if (source.top_k < 0) {
+    return InvalidArgument(
+        "top_k: got {}, wanted at least 1, or 0 for the "
+        "model's own",
+        source.top_k);
+  }
+  ASSIGN_OR_RETURN(CausalLm lm, LoadModel(source.directory, options));
+  for (size_t i = 0; i < experts; ++i) {
+    ASSIGN_OR_RETURN(
+        Expert expert,
+        LoadExpert(lm.config, source.expert_paths[i],
+                   routers > 0 ? source.router_paths[i] : fs::path(), options));
+    RETURN_IF_ERROR(AttachExpert(lm, std::move(expert)));
+  }
+  if (source.top_k > 0) {
+    lm.top_k = source.top_k;
+  }
+  return lm;
+}
+
 }  // namespace tributary::model

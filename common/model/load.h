@@ -54,6 +54,20 @@ StatusOr<Expert> LoadExpert(const model_format::ModelConfig& anchor,
 // FAILED_PRECONDITION for a mixture that has no anchor FFN.
 Status AttachExpert(CausalLm& lm, Expert expert);
 
+// A model as commands name it: a directory, experts beside it, and files whose
+// rows replace theirs (none, or one for each; an empty path keeps the rows).
+struct Source {
+  std::filesystem::path directory;
+  std::vector<std::filesystem::path> expert_paths;
+  std::vector<std::filesystem::path> router_paths;
+  int64_t top_k = 0;  // 0: the model's own, 2 for an anchor with experts
+};
+
+// LoadModel, LoadExpert and AttachExpert. INVALID_ARGUMENT for as many rows as
+// there are no experts, and a negative top_k.
+StatusOr<CausalLm> LoadSource(const Source& source,
+                              const LoadOptions& options = {});
+
 // SHA-256 (hex) over name, shape and bytes of every tensor that is neither an
 // expert's nor a router's, in a fixed order: equal before and after training.
 StatusOr<std::string> DigestFrozen(const CausalLm& lm);

@@ -1,0 +1,18 @@
+#pragma once
+
+#include "common/model/load.h"
+#include "common/worker/worker_main.h"
+
+namespace tributary::worker {
+
+// Adds the tasks that look at, run and measure a model: model_inspect,
+// model_logits, model_evaluate, model_generate, model_tokenize.
+void AddModelTasks(TaskRegistry& registry);
+
+// The plain form of a message.
+model::Source FromProto(const job::ModelSource& source);
+
+// Prepares the tensor library for the job: threads, allocator, device.
+StatusOr<model::LoadOptions> LoadOptionsFor(const TaskContext& context);
+
+}  // namespace tributary::worker
