@@ -125,6 +125,10 @@ StatusOr<FetchedAnchor> LoadFetchedAnchor(const fs::path& root,
                        .directory = root / digest};
 }
 
+Status VerifyFetchedAnchor(const FetchedAnchor& anchor, BlobCache& cache) {
+  return Materialise(cache, AnchorFiles(anchor.manifest, ""), anchor.directory);
+}
+
 StatusOr<manifest::ReleaseManifest> VerifyRelease(const Identity& identity,
                                                   const v1::Release& release,
                                                   const Clock& clock) {

@@ -41,10 +41,14 @@ StatusOr<FetchedAnchor> FetchAnchor(const FetchContext& context,
                                     const std::string& name,
                                     const std::filesystem::path& root);
 
-// The anchor of that digest as it was fetched before, without a network.
-// NOT_FOUND when it is not there.
+// The anchor of that digest as it was fetched before, without a network; its
+// files are not looked at. NOT_FOUND when it was not fetched.
 StatusOr<FetchedAnchor> LoadFetchedAnchor(const std::filesystem::path& root,
                                           const std::string& digest);
+
+// Verifies every file of a fetched anchor and restores what is missing from the
+// cache. NOT_FOUND or DATA_LOSS when it has to be fetched again.
+Status VerifyFetchedAnchor(const FetchedAnchor& anchor, BlobCache& cache);
 
 struct FetchedRelease {
   std::string name;  // releases/{number}

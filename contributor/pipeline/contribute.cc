@@ -68,16 +68,17 @@ std::string ContributionOf(const PipelineContext& context) {
   return ContributionId(context.config, context.identity.contributor_id);
 }
 
+StatusOr<FetchedAnchor> StoredAnchor(const PipelineContext& context) {
+  ASSIGN_OR_RETURN(const std::string digest, StoredAnchorDigest(context));
+  return LoadFetchedAnchor(AnchorRoot(context.home), digest);
+}
+
 StatusOr<FetchedAnchor> PipelineAnchor(const PipelineContext& context,
                                        AnchorChoice choice) {
   if (choice == AnchorChoice::kStored) {
-    const StatusOr<std::string> digest = StoredAnchorDigest(context);
-    if (digest.ok()) {
-      StatusOr<FetchedAnchor> stored =
-          LoadFetchedAnchor(AnchorRoot(context.home), *digest);
-      if (stored.ok()) {
-        return stored;
-      }
+    StatusOr<FetchedAnchor> stored = StoredAnchor(context);
+    if (stored.ok() && VerifyFetchedAnchor(*stored, context.cache).ok()) {
+      return stored;
     }
   }
   const FetchContext fetch = {

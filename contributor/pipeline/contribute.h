@@ -38,6 +38,9 @@ enum class AnchorChoice { kCurrent, kStored };
 StatusOr<FetchedAnchor> PipelineAnchor(const PipelineContext& context,
                                        AnchorChoice choice);
 
+// The anchor of the last run, without a network. NOT_FOUND when there is none.
+StatusOr<FetchedAnchor> StoredAnchor(const PipelineContext& context);
+
 // Brings the contribution as far as it gets without waiting for the
 // coordinator: runs the missing stages, reports, approves where the policy
 // does, registers, uploads and submits. Each step that was done before is

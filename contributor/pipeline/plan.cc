@@ -83,9 +83,8 @@ class Planner {
     return stage;
   }
 
-  // The narrow expert, or the full-width teacher of the other recipe. A
-  // teacher keeps the anchor's order of channels, to which the importance
-  // scores that prune it refer.
+  // The narrow expert, or the full-width teacher of the other recipe. Either
+  // stores its channels by descending importance: pruning takes a prefix.
   Stage Train() const {
     const bool teacher = settings_.recipe == Recipe::kPruneAndDistil;
     Stage stage =
@@ -95,9 +94,7 @@ class Planner {
     task->set_tokens_path(store_.Output(kPrepareText, kTokensFile));
     task->set_trunk_path(store_.Output(kCalibrate, kTrunkFile));
     task->set_router_path(store_.Output(kFitRouter, kRouterFile));
-    if (!teacher) {
-      task->set_importance_path(store_.Output(kCalibrate, kImportanceFile));
-    }
+    task->set_importance_path(store_.Output(kCalibrate, kImportanceFile));
     task->set_first_layer(settings_.first_layer);
     task->add_widths(teacher ? anchor_.intermediate_size : settings_.width);
     *task->mutable_optimizer() = settings_.optimizer;

@@ -1,0 +1,21 @@
+#pragma once
+
+#include "common/cli/command_line.h"
+
+namespace tributary::contributor {
+
+// One function for each group of commands; all declare themselves on `line`.
+void AddInitCommand(cli::CommandLine& line);
+void AddPreflightCommand(cli::CommandLine& line);
+void AddStatusCommand(cli::CommandLine& line);
+void AddRunCommand(cli::CommandLine& line);
+// train, calibrate, prune, distill, export: on the pipeline or on files.
+void AddStageCommands(cli::CommandLine& line);
+void AddEvaluateCommand(cli::CommandLine& line);
+// egress show, approve, ledger; submit.
+void AddEgressCommands(cli::CommandLine& line);
+// withdraw; withdrawal verify.
+void AddWithdrawCommands(cli::CommandLine& line);
+void AddReleaseCommands(cli::CommandLine& line);
+
+}  // namespace tributary::contributor

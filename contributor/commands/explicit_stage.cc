@@ -1,0 +1,268 @@
+#include "contributor/commands/explicit_stage.h"
+
+#include "contributor/commands/common.h"
+#include "contributor/commands/explicit_job.h"
+#include "contributor/pipeline/plan.h"
+#include "contributor/pipeline/worker_runner.h"
+
+namespace tributary::contributor {
+namespace {
+
+// What a finished command says.
+void PrintWritten(const cli::CommandContext& context, const std::string& output,
+                  nlohmann::json facts) {
+  facts["output"] = output;
+  context.output.Print("wrote " + output, facts);
+}
+
+nlohmann::json TrainingFacts(const job::TrainResult& result) {
+  return {{"steps", result.steps()},
+          {"tokens", result.tokens()},
+          {"first_loss", result.first_loss()},
+          {"last_loss", result.last_loss()},
+          {"heldout_log_loss", result.heldout_log_loss()},
+          {"resumed", result.resumed()},
+          {"frozen_digest_before", result.frozen_digest_before()},
+          {"frozen_digest_after", result.frozen_digest_after()}};
+}
+
+nlohmann::json ExportFacts(const job::ExportExpertResult& result) {
+  return {{"widths", std::vector<int64_t>(result.widths().begin(),
+                                          result.widths().end())},
+          {"parameters", result.parameters()},
+          {"size_bytes", result.size_bytes()}};
+}
+
+// Exactly one of width, fraction and budget.
+Status SetWidth(const ExplicitOptions& options, job::Prune* task) {
+  const int given = static_cast<int>(options.width > 0) +
+                    static_cast<int>(options.fraction > 0) +
+                    static_cast<int>(options.budget > 0);
+  if (given != 1) {
+    return InvalidArgument(
+        "got {} of --width, --fraction and --auto, wanted one of them with a "
+        "value above 0",
+        given);
+  }
+  if (options.width > 0) {
+    task->add_widths(options.width);
+  }
+  task->set_fraction(options.fraction);
+  task->set_parameter_budget(options.budget);
+  return absl::OkStatus();
+}
+
+const job::TaskResult& Last(const job::Result& result, int back = 0) {
+  return result.tasks(result.tasks_size() - 1 - back);
+}
+
+}  // namespace
+
+Status RunExplicitCalibrate(const cli::CommandContext& context,
+                            const ExplicitOptions& options) {
+  ASSIGN_OR_RETURN(ExplicitJob job, ExplicitJob::Create("calibrate", options));
+  if (options.input.empty() == options.texts.empty()) {
+    return InvalidArgument("wanted either --input or --text, got {}",
+                           options.input.empty() ? "neither" : "both");
+  }
+  std::string tokens = job.Work(kTokensFile);
+  if (options.input.empty()) {
+    RETURN_IF_ERROR(job.AddPrepareText(options));
+  } else {
+    ASSIGN_OR_RETURN(tokens, job.Input(options.input, "--input"));
+  }
+  job::Calibrate* task = job.job().add_tasks()->mutable_calibrate();
+  task->set_model_directory(job.model());
+  task->set_tokens_path(tokens);
+  task->set_first_layer(options.first_layer);
+  ASSIGN_OR_RETURN(const job::Result result, job.Run(context, kImportanceFile));
+  const job::CalibrateResult& found = Last(result).calibrate();
+  PrintWritten(
+      context, options.output,
+      {{"tokens", found.tokens()}, {"train_log_loss", found.train_log_loss()}});
+  return absl::OkStatus();
+}
+
+Status RunExplicitPrune(const cli::CommandContext& context,
+                        const ExplicitOptions& options) {
+  ASSIGN_OR_RETURN(ExplicitJob job, ExplicitJob::Create("prune", options));
+  job::Prune* task = job.job().add_tasks()->mutable_prune();
+  task->set_model_directory(job.model());
+  if (!options.importance.empty()) {
+    ASSIGN_OR_RETURN(*task->mutable_importance_path(),
+                     job.Input(options.importance, "--importance"));
+  }
+  if (!options.expert.empty()) {
+    ASSIGN_OR_RETURN(*task->mutable_expert_path(),
+                     job.Input(options.expert, "--expert"));
+  }
+  task->set_first_layer(options.first_layer);
+  RETURN_IF_ERROR(SetWidth(options, task));
+  task->set_output_name("pruned");
+  std::string router;
+  if (options.router.empty()) {
+    ASSIGN_OR_RETURN(router, job.WriteZeroRouter());
+  } else {
+    ASSIGN_OR_RETURN(router, job.Input(options.router, "--router"));
+  }
+  job.AddExport(job.Work(kPrunedFile), router);
+  ASSIGN_OR_RETURN(const job::Result result, job.Run(context, kExportFile));
+  PrintWritten(context, options.output,
+               ExportFacts(Last(result).export_expert()));
+  return absl::OkStatus();
+}
+
+Status RunExplicitTrain(const cli::CommandContext& context,
+                        const ExplicitOptions& options) {
+  ASSIGN_OR_RETURN(ExplicitJob job, ExplicitJob::Create("train", options));
+  RETURN_IF_ERROR(job.AddPrepareText(options));
+  job.AddCalibrate(options);
+  ASSIGN_OR_RETURN(const std::string router, job.AddRouter(options));
+  job::Train* task = job.job().add_tasks()->mutable_train();
+  task->set_model_directory(job.model());
+  task->set_tokens_path(job.Work(kTokensFile));
+  task->set_trunk_path(job.Work(kTrunkFile));
+  task->set_router_path(router);
+  task->set_importance_path(job.Work(kImportanceFile));
+  if (!options.initial.empty()) {
+    ASSIGN_OR_RETURN(*task->mutable_initial_path(),
+                     job.Input(options.initial, "--initial"));
+  }
+  task->set_first_layer(options.first_layer);
+  if (options.width > 0 || options.initial.empty()) {
+    task->add_widths(options.width > 0 ? options.width
+                                       : job.intermediate_size());
+  }
+  *task->mutable_optimizer() = ExplicitOptimizer(options);
+  task->set_output_name("expert");
+  job.AddExport(job.Work(kTrainedFile), router);
+  ASSIGN_OR_RETURN(const job::Result result, job.Run(context, kExportFile));
+  nlohmann::json facts = ExportFacts(Last(result).export_expert());
+  facts["training"] = TrainingFacts(Last(result, 1).train());
+  PrintWritten(context, options.output, std::move(facts));
+  return absl::OkStatus();
+}
+
+Status RunExplicitDistill(const cli::CommandContext& context,
+                          const ExplicitOptions& options) {
+  ASSIGN_OR_RETURN(ExplicitJob job, ExplicitJob::Create("distill", options));
+  ASSIGN_OR_RETURN(const std::string teacher,
+                   job.Input(options.teacher, "--teacher"));
+  if (options.initial.empty() == (options.width == 0)) {
+    return InvalidArgument(
+        "wanted either --width (the teacher is pruned to it) or --initial (a "
+        "pruned expert), got {}",
+        options.width == 0 ? "neither" : "both");
+  }
+  RETURN_IF_ERROR(job.AddPrepareText(options));
+  job.AddCalibrate(options);
+  ASSIGN_OR_RETURN(const std::string router, job.AddRouter(options));
+  std::string initial = job.Work(kPrunedFile);
+  if (options.initial.empty()) {
+    job::Prune* prune = job.job().add_tasks()->mutable_prune();
+    prune->set_model_directory(job.model());
+    prune->set_importance_path(job.Work(kImportanceFile));
+    prune->set_expert_path(teacher);
+    prune->set_first_layer(options.first_layer);
+    prune->add_widths(options.width);
+    prune->set_output_name("pruned");
+  } else {
+    ASSIGN_OR_RETURN(initial, job.Input(options.initial, "--initial"));
+  }
+  job::Distill* task = job.job().add_tasks()->mutable_distill();
+  task->set_model_directory(job.model());
+  task->set_tokens_path(job.Work(kTokensFile));
+  task->set_trunk_path(job.Work(kTrunkFile));
+  task->set_router_path(router);
+  task->set_teacher_path(teacher);
+  task->set_initial_path(initial);
+  task->set_first_layer(options.first_layer);
+  task->set_form(options.form == "renormalised" ? job::Distill::RENORMALISED
+                                                : job::Distill::TAIL);
+  task->set_text_share(options.text_share);
+  *task->mutable_optimizer() = ExplicitOptimizer(options);
+  task->set_output_name("distilled");
+  job.AddExport(job.Work(kDistilledFile), router);
+  ASSIGN_OR_RETURN(const job::Result result, job.Run(context, kExportFile));
+  nlohmann::json facts = ExportFacts(Last(result).export_expert());
+  facts["training"] = TrainingFacts(Last(result, 1).distill());
+  PrintWritten(context, options.output, std::move(facts));
+  return absl::OkStatus();
+}
+
+Status RunExplicitExport(const cli::CommandContext& context,
+                         const ExplicitOptions& options) {
+  ASSIGN_OR_RETURN(ExplicitJob job, ExplicitJob::Create("export", options));
+  ASSIGN_OR_RETURN(const std::string expert,
+                   job.Input(options.expert, "--expert"));
+  std::string router;
+  if (!options.router.empty()) {
+    ASSIGN_OR_RETURN(router, job.Input(options.router, "--router"));
+  }
+  job.AddExport(expert, router);
+  ASSIGN_OR_RETURN(const job::Result result, job.Run(context, kExportFile));
+  PrintWritten(context, options.output,
+               ExportFacts(Last(result).export_expert()));
+  return absl::OkStatus();
+}
+
+Status RunExplicitEvaluation(const cli::CommandContext& context,
+                             const ExplicitEvaluation& options) {
+  ASSIGN_OR_RETURN(const TemporaryDirectory folder,
+                   TemporaryDirectory::Create("tributary-evaluate"));
+  ExplicitOptions base;
+  base.model = options.model;
+  base.output = (folder.path() / "unused").string();
+  ASSIGN_OR_RETURN(ExplicitJob job, ExplicitJob::Create("evaluate", base));
+  job::ModelSource anchor;
+  anchor.set_directory(job.model());
+  job::ModelSource own = anchor;
+  for (const std::string& expert : options.experts) {
+    ASSIGN_OR_RETURN(*own.add_expert_paths(), job.Input(expert, "--expert"));
+  }
+  std::vector<std::string> texts;
+  for (const std::string& text : options.texts) {
+    ASSIGN_OR_RETURN(texts.emplace_back(), job.Input(text, "--text"));
+  }
+  if (texts.empty()) {
+    return InvalidArgument("--text: got nothing, wanted a file or folder");
+  }
+  std::vector<std::pair<std::string, job::ModelSource>> models = {
+      {"anchor", anchor}};
+  if (!options.experts.empty()) {
+    models.emplace_back("own", own);
+  }
+  for (const auto& [label, model] : models) {
+    job::ModelEvaluate* task = job.job().add_tasks()->mutable_model_evaluate();
+    *task->mutable_model() = model;
+    for (const std::string& text : texts) {
+      task->add_text_paths(text);
+    }
+  }
+  job.job().set_output_directory((folder.path() / "job").string());
+  config::WorkerLimits limits;
+  limits.set_threads(options.threads);
+  ASSIGN_OR_RETURN(
+      const auto worker,
+      CreateProcessWorker(
+          {.limits = limits, .cancellation = &context.cancellation}));
+  cli::ProgressBar bar(context.output);
+  ASSIGN_OR_RETURN(const job::Result result,
+                   worker->Run(job.job(), [&](const job::Progress& line) {
+                     bar.Update(line.stage(), line.fraction(), line.message());
+                   }));
+  std::vector<MeasuredLoss> losses;
+  for (int t = 0; t < result.tasks_size(); ++t) {
+    for (const job::ModelLoss& loss :
+         result.tasks(t).model_evaluate().losses()) {
+      losses.push_back({.text = "own",
+                        .model = models[t].first,
+                        .log_loss = loss.log_loss(),
+                        .tokens = loss.tokens()});
+    }
+  }
+  context.output.Print(LossTable(losses), {{"losses", ToJson(losses, "own")}});
+  return absl::OkStatus();
+}
+
+}  // namespace tributary::contributor

@@ -1,0 +1,193 @@
+#include <memory>
+
+#include "contributor/commands/commands.h"
+#include "contributor/commands/common.h"
+#include "contributor/commands/explicit_stage.h"
+#include "google/protobuf/util/json_util.h"
+
+namespace tributary::contributor {
+namespace {
+
+using ExplicitFunction = Status (*)(const cli::CommandContext&,
+                                    const ExplicitOptions&);
+
+struct StageOptions {
+  std::string retry_for = kShortRetry;
+  ExplicitOptions files;
+};
+
+// The result message of a stage as JSON.
+StatusOr<nlohmann::json> ResultJson(const job::Result& result) {
+  google::protobuf::util::JsonPrintOptions print;
+  print.preserve_proto_field_names = true;
+  print.always_print_primitive_fields = true;
+  std::string text;
+  const auto printed =
+      google::protobuf::util::MessageToJsonString(result, &text, print);
+  nlohmann::json value = nlohmann::json::parse(text, nullptr, false);
+  if (!printed.ok() || value.is_discarded()) {
+    return Internal("the stage's result cannot be printed");
+  }
+  return value;
+}
+
+// Runs what is missing up to this stage of the home's pipeline.
+Status RunOnPipeline(const cli::CommandContext& context,
+                     const StageOptions& options, const std::string& stage) {
+  ASSIGN_OR_RETURN(const auto session, OpenSession(context, options.retry_for));
+  ASSIGN_OR_RETURN(const FileLock lock,
+                   LockHome(session->home(), context.cancellation));
+  cli::ProgressBar bar(context.output);
+  const PipelineContext pipeline_context = session->Context(ProgressOn(bar));
+  ASSIGN_OR_RETURN(const FetchedAnchor anchor,
+                   PipelineAnchor(pipeline_context, AnchorChoice::kStored));
+  ASSIGN_OR_RETURN(LocalPipeline pipeline,
+                   LocalPipeline::Create(session->home(), session->config(),
+                                         session->identity().contributor_id,
+                                         FactsOf(anchor)));
+  // The report needs the measurements that follow the export.
+  const bool is_export = stage == kExport;
+  RETURN_IF_ERROR(pipeline.RunUpTo(is_export ? kEvaluate : stage,
+                                   pipeline_context.worker,
+                                   pipeline_context.progress));
+  std::string text = fmt::format("stage {} is done: {}", stage,
+                                 pipeline.store().Folder(stage).string());
+  if (is_export) {
+    RETURN_IF_ERROR(PrepareEgress(pipeline_context, pipeline));
+    text += "\nwhat would leave: tributary-contributor egress show";
+  }
+  ASSIGN_OR_RETURN(const job::Result result, pipeline.ResultOf(stage));
+  ASSIGN_OR_RETURN(nlohmann::json value, ResultJson(result));
+  context.output.Print(text,
+                       {{"stage", stage},
+                        {"folder", pipeline.store().Folder(stage).string()},
+                        {"result", std::move(value)}});
+  return absl::OkStatus();
+}
+
+struct StageCommand {
+  std::string name;
+  std::string description;
+  std::string stage;
+  ExplicitFunction on_files;
+};
+
+CLI::App* AddStage(cli::CommandLine& line, const StageCommand& stage,
+                   const std::shared_ptr<StageOptions>& options) {
+  CLI::App* command = line.AddCommand(
+      line.app(), stage.name, stage.description,
+      [stage, options](const cli::CommandContext& context) {
+        return options->files.model.empty()
+                   ? RunOnPipeline(context, *options, stage.stage)
+                   : stage.on_files(context, options->files);
+      });
+  ExplicitOptions& files = options->files;
+  command->add_option("--model", files.model,
+                      "Work on explicit files: the anchor's directory. Without "
+                      "it the stage runs on the home's pipeline");
+  command->add_option("--output", files.output, "File to write");
+  command->add_option("--first-layer", files.first_layer,
+                      "Experts live in layers from this one on");
+  command->add_option("--seed", files.seed, "Seed of training");
+  command->add_option("--threads", files.threads,
+                      "Compute threads (default: all cores)");
+  command->add_option("--device", files.device, "cpu, cuda or cuda:N")
+      ->capture_default_str();
+  DeclareRetry(*command, options->retry_for);
+  return command;
+}
+
+void DeclareText(CLI::App* command, ExplicitOptions& files) {
+  command->add_option("--text", files.texts,
+                      "Text file or folder (repeatable)");
+  command->add_option("--heldout", files.heldout,
+                      "Held-out text (repeatable); none: split off");
+  command->add_option("--text-field", files.text_field,
+                      "Field of .jsonl lines that holds the text");
+  command
+      ->add_option("--window-tokens", files.window_tokens, "Tokens of a window")
+      ->capture_default_str();
+}
+
+void DeclareTraining(CLI::App* command, ExplicitOptions& files) {
+  DeclareText(command, files);
+  command->add_option("--width", files.width, "Channels of the expert");
+  command->add_option("--router", files.router,
+                      "Router rows (default: fitted with the model's public "
+                      "statistics)");
+  command->add_option("--initial", files.initial, "Expert to start from");
+  command->add_option("--learning-rate", files.learning_rate,
+                      "Highest learning rate (default 0.001)");
+  command->add_option("--epochs", files.epochs, "Passes over the text");
+}
+
+}  // namespace
+
+void AddStageCommands(cli::CommandLine& line) {
+  auto calibrate = std::make_shared<StageOptions>();
+  CLI::App* command = AddStage(
+      line,
+      {"calibrate", "Importance of the anchor's channels on text or token ids",
+       kCalibrate, RunExplicitCalibrate},
+      calibrate);
+  DeclareText(command, calibrate->files);
+  command->add_option("--input", calibrate->files.input,
+                      "safetensors with input_ids int64 [B, S]");
+
+  auto train = std::make_shared<StageOptions>();
+  command = AddStage(line,
+                     {"train", "Train an expert beside the anchor on text",
+                      kTrain, RunExplicitTrain},
+                     train);
+  DeclareTraining(command, train->files);
+
+  auto prune = std::make_shared<StageOptions>();
+  command = AddStage(
+      line,
+      {"prune", "Keep the most important channels", kPrune, RunExplicitPrune},
+      prune);
+  command->add_option("--importance", prune->files.importance,
+                      "Scores written by calibrate");
+  command->add_option("--expert", prune->files.expert,
+                      "Expert to prune (default: the anchor's own FFN)");
+  command->add_option("--router", prune->files.router,
+                      "Router rows (default: zeros, half of every token)");
+  command->add_option("--width", prune->files.width, "Channels of each layer");
+  command->add_option("--fraction", prune->files.fraction,
+                      "Share of the channels of each layer");
+  command->add_option("--auto", prune->files.budget,
+                      "Parameters of the expert, spread over layers by score");
+
+  auto distill = std::make_shared<StageOptions>();
+  command = AddStage(line,
+                     {"distill",
+                      "Train a narrow expert towards a full-width "
+                      "one",
+                      kDistill, RunExplicitDistill},
+                     distill);
+  DeclareTraining(command, distill->files);
+  command->add_option("--teacher", distill->files.teacher,
+                      "The full-width expert");
+  command->add_option("--form", distill->files.form, "Form of the loss")
+      ->check(CLI::IsMember({"tail", "renormalised"}))
+      ->capture_default_str();
+  command
+      ->add_option("--text-share", distill->files.text_share,
+                   "Share of the text's own cross-entropy")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+
+  auto exporting = std::make_shared<StageOptions>();
+  command = AddStage(line,
+                     {"export",
+                      "Write the expert file as it is uploaded, and "
+                      "its egress report",
+                      kExport, RunExplicitExport},
+                     exporting);
+  command->add_option("--expert", exporting->files.expert,
+                      "Expert with or without rows");
+  command->add_option("--router", exporting->files.router,
+                      "Router rows (default: those of the expert)");
+}
+
+}  // namespace tributary::contributor

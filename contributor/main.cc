@@ -1,0 +1,25 @@
+#include "common/cli/command_line.h"
+#include "common/cli/model_commands.h"
+#include "contributor/commands/commands.h"
+
+int main(int argc, char** argv) {
+  namespace cli = tributary::cli;
+  namespace contributor = tributary::contributor;
+  cli::CommandLine line(
+      {.name = "tributary-contributor",
+       .description = "Turns private text into one expert of a common model; "
+                      "only approved weights leave the site.",
+       .home_variable = "TRIBUTARY_CONTRIBUTOR_HOME",
+       .default_home = ".tributary/contributor"});
+  contributor::AddInitCommand(line);
+  contributor::AddPreflightCommand(line);
+  contributor::AddStatusCommand(line);
+  contributor::AddRunCommand(line);
+  contributor::AddStageCommands(line);
+  contributor::AddEvaluateCommand(line);
+  contributor::AddEgressCommands(line);
+  contributor::AddWithdrawCommands(line);
+  contributor::AddReleaseCommands(line);
+  cli::AddModelCommands(line, "tributary-contributor-worker");
+  return line.Run(argc, argv);
+}

@@ -1,0 +1,152 @@
+#include "contributor/pipeline/session.h"
+
+#include <chrono>
+#include <thread>
+
+#include "common/base/files.h"
+#include "common/manifest/audit_record.h"
+#include "contributor/client/grpc_client.h"
+#include "contributor/client/renew.h"
+#include "google/protobuf/io/tokenizer.h"
+#include "google/protobuf/text_format.h"
+
+namespace tributary::contributor {
+namespace fs = std::filesystem;
+namespace {
+
+// Stands in where the worker's executable is missing: commands that need none
+// work all the same.
+class MissingWorker : public WorkerRunner {
+ public:
+  explicit MissingWorker(Status status) : status_(std::move(status)) {}
+  StatusOr<job::Result> Run(const job::Job& /*job*/,
+                            const ProgressSink& /*on_progress*/) override {
+    return status_;
+  }
+
+ private:
+  const Status status_;
+};
+
+// "line:column: message" of the first fault.
+class FirstError : public google::protobuf::io::ErrorCollector {
+ public:
+  void AddError(int line, int column, const std::string& message) override {
+    if (text_.empty()) {
+      text_ = fmt::format("{}:{}: {}", line + 1, column + 1, message);
+    }
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
+
+}  // namespace
+
+StatusOr<config::ContributorConfig> LoadConfig(const Home& home) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(home.Config(), 16 << 20));
+  config::ContributorConfig config;
+  FirstError error;
+  google::protobuf::TextFormat::Parser parser;
+  parser.RecordErrorsTo(&error);
+  if (!parser.ParseFromString(text, &config)) {
+    return InvalidArgument("{}:{}", home.Config().string(), error.text());
+  }
+  RETURN_IF_ERROR(Annotate(CheckConfig(config), home.Config().string()));
+  return config;
+}
+
+Session::Session(const SessionOptions& options,
+                 config::ContributorConfig config)
+    : options_(options), home_(options.home), config_(std::move(config)) {}
+
+StatusOr<std::unique_ptr<Session>> Session::Open(
+    const SessionOptions& options) {
+  const Home home(options.home);
+  RETURN_IF_ERROR(home.RequireInitialised());
+  ASSIGN_OR_RETURN(config::ContributorConfig config, LoadConfig(home));
+  std::unique_ptr<Session> session(new Session(options, std::move(config)));
+  ASSIGN_OR_RETURN(session->identity_, LoadIdentity(home));
+  RETURN_IF_ERROR(
+      CheckNotExpired(session->identity_->certificate, SystemClock()));
+  ASSIGN_OR_RETURN(session->cache_, BlobCache::Create(home.Cache()));
+  auto worker = CreateProcessWorker({.limits = session->config_.worker(),
+                                     .log_file = home.root() / "worker.log",
+                                     .cancellation = options.cancellation});
+  if (worker.ok()) {
+    session->worker_ = *std::move(worker);
+  } else {
+    session->worker_ = std::make_unique<MissingWorker>(worker.status());
+  }
+  session->Connect();
+  return session;
+}
+
+void Session::Connect() {
+  client_ = CreateGrpcClient({.address = identity_->address,
+                              .tls = identity_->Tls(),
+                              .retry = {.give_up_after_s = options_.retry_for_s,
+                                        .cancellation = options_.cancellation,
+                                        .on_wait = options_.on_wait}});
+}
+
+std::string Session::contribution() const {
+  return ContributionId(config_, identity_->contributor_id);
+}
+
+PipelineContext Session::Context(StageProgress progress) {
+  return {.home = home_,
+          .config = config_,
+          .identity = *identity_,
+          .client = *client_,
+          .cache = *cache_,
+          .worker = *worker_,
+          .clock = SystemClock(),
+          .progress = std::move(progress)};
+}
+
+Status Session::RenewCertificate() {
+  ASSIGN_OR_RETURN(const bool renewed,
+                   RenewIfDue(home_, *identity_, *client_, SystemClock()));
+  if (renewed) {
+    ASSIGN_OR_RETURN(Identity identity, LoadIdentity(home_));
+    identity_.emplace(std::move(identity));
+    Connect();
+  }
+  return absl::OkStatus();
+}
+
+Status Session::CheckAudit() {
+  ASSIGN_OR_RETURN(const v1::Checkpoint answer, client_->GetCheckpoint());
+  const crypto::PublicKey& signer = identity_->signer.public_key();
+  ASSIGN_OR_RETURN(
+      const manifest::AuditCheckpoint newest,
+      manifest::OpenAuditCheckpoint(answer.envelope_json(), signer));
+  const fs::path path = home_.root() / "audit_checkpoint.dsse.json";
+  const StatusOr<std::string> kept = ReadFile(path, 1 << 20);
+  if (kept.ok()) {
+    // One of an earlier signing key cannot be compared any more.
+    const auto older = manifest::OpenAuditCheckpoint(*kept, signer);
+    if (older.ok()) {
+      RETURN_IF_ERROR(Annotate(manifest::CheckCheckpointOrder(*older, newest),
+                               "the coordinator's audit log was rewritten"));
+    }
+  }
+  return WriteFileAtomic(path, answer.envelope_json());
+}
+
+StatusOr<FileLock> LockHome(const Home& home,
+                            const CancellationToken& cancellation) {
+  RETURN_IF_ERROR(home.RequireInitialised());
+  while (true) {
+    StatusOr<FileLock> lock = FileLock::TryAcquire(home.Lock());
+    if (lock.ok() || !absl::IsFailedPrecondition(lock.status())) {
+      return lock;
+    }
+    RETURN_IF_ERROR(cancellation.Check());
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+}
+
+}  // namespace tributary::contributor

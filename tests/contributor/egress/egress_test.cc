@@ -1,0 +1,165 @@
+#include "common/crypto/digest.h"
+#include "contributor/egress/approval.h"
+#include "contributor/egress/ledger.h"
+#include "contributor/egress/report.h"
+#include "gmock/gmock.h"
+#include "tests/contributor/egress/egress_fixture.h"
+
+namespace tributary::contributor {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+class EgressTest : public EgressFixture {
+ protected:
+  // Report and store, as the pipeline does.
+  void Store() {
+    const auto report = BuildEgressReport(Inputs());
+    ASSERT_TRUE(report.ok()) << report.status();
+    const Status stored = StoreReport(*home_, *report, expert_);
+    ASSERT_TRUE(stored.ok()) << stored;
+  }
+  Status Approve(const SiteRules& rules = {}) {
+    return ApproveReport(*home_, "letters", rules, {.approver = "Ada"}, *key_,
+                         SystemClock());
+  }
+  StatusOr<ApprovedUpload> Load() {
+    return LoadApproved(*home_, "letters", key_->public_key());
+  }
+};
+
+TEST_F(EgressTest, TheReportNamesEveryByteThatWouldLeave) {
+  const auto report = BuildEgressReport(Inputs());
+  ASSERT_TRUE(report.ok()) << report.status();
+  const auto digest = crypto::DigestFile(expert_);
+  ASSERT_TRUE(digest.ok());
+  EXPECT_EQ(report->manifest.blob.sha256, digest->sha256);
+  EXPECT_EQ(report->manifest.blob.size, digest->size);
+  EXPECT_EQ(report->manifest.widths, (std::vector<int64_t>{0, 64}));
+  // Layer 0: rows only; layer 1: three matrices and rows.
+  ASSERT_EQ(report->manifest.tensors.size(), 7u);
+  EXPECT_EQ(report->manifest.tensors[2].dtype, "BF16");
+  EXPECT_THAT(report->text, HasSubstr(digest->sha256));
+  EXPECT_THAT(report->text, HasSubstr("localhost:1"));
+  EXPECT_THAT(report->text, HasSubstr("layers 0-0: none, layers 1-1: 64"));
+  const auto again = ParseEgressReport(report->json);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->digest, report->digest);
+  EXPECT_EQ(again->manifest, report->manifest);
+}
+
+TEST_F(EgressTest, AFileWithAnythingElseInItIsRefused) {
+  const std::vector<float> zero = {0.0f};
+  ASSERT_TRUE(safetensors::WriteFile(
+                  expert_, {{{"private_text", safetensors::DType::kF32, {1}},
+                             std::as_bytes(std::span(zero))}})
+                  .ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(BuildEgressReport(Inputs()).status()));
+}
+
+TEST_F(EgressTest, RulesOfTheSiteWin) {
+  EgressInputs inputs = Inputs();
+  inputs.rules.min_documents = 21;
+  EXPECT_TRUE(absl::IsPermissionDenied(BuildEgressReport(inputs).status()));
+  inputs.rules = {.min_tokens = 5000};
+  EXPECT_TRUE(absl::IsPermissionDenied(BuildEgressReport(inputs).status()));
+  inputs.rules = {.max_upload_bytes = 100};
+  const Status status = BuildEgressReport(inputs).status();
+  EXPECT_TRUE(absl::IsPermissionDenied(status));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("at most 100"));
+}
+
+TEST_F(EgressTest, NothingIsHandedOutBeforeAPersonApproves) {
+  Store();
+  const Status missing = Load().status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(missing));
+  EXPECT_THAT(std::string(missing.message()), HasSubstr("egress approve"));
+
+  ASSERT_TRUE(Approve().ok());
+  const auto upload = Load();
+  ASSERT_TRUE(upload.ok()) << upload.status();
+  EXPECT_EQ(upload->approver(), "Ada");
+  const auto manifest = manifest::OpenExpertManifest(
+      upload->manifest_envelope_json(), key_->public_key());
+  ASSERT_TRUE(manifest.ok()) << manifest.status();
+  EXPECT_EQ(manifest->approval.approver, "Ada");
+  EXPECT_EQ(manifest->approval.mode, "person");
+  EXPECT_EQ(manifest->contribution, "letters");
+}
+
+TEST_F(EgressTest, AnotherReportNeedsAnotherApproval) {
+  Store();
+  ASSERT_TRUE(Approve().ok());
+  Store();
+  EXPECT_TRUE(Load().ok()) << "the same report stays approved";
+  WriteTestExpert(expert_, 64, 0x3d);
+  Store();
+  EXPECT_TRUE(absl::IsFailedPrecondition(Load().status()));
+}
+
+TEST_F(EgressTest, AnAlteredExpertFileIsNotSent) {
+  Store();
+  ASSERT_TRUE(Approve().ok());
+  const fs::path file = home_->Egress("letters") / "expert.safetensors";
+  fs::remove(file);
+  WriteTestExpert(file, 64, 0x3e);
+  EXPECT_TRUE(absl::IsDataLoss(Load().status()));
+}
+
+TEST_F(EgressTest, AManifestOfAnotherKeyIsNotSent) {
+  Store();
+  ASSERT_TRUE(Approve().ok());
+  const auto other = crypto::PrivateKey::Generate();
+  ASSERT_TRUE(other.ok());
+  EXPECT_TRUE(absl::IsUnauthenticated(
+      LoadApproved(*home_, "letters", other->public_key()).status()));
+}
+
+TEST_F(EgressTest, TheLedgerRecordsApprovalAndUploadOnce) {
+  Store();
+  ASSERT_TRUE(Approve().ok());
+  ASSERT_TRUE(Approve().ok());
+  const auto upload = Load();
+  ASSERT_TRUE(upload.ok());
+  for (int i = 0; i < 2; ++i) {
+    const Status recorded =
+        RecordUpload(*home_, *upload, "localhost:1", *key_, SystemClock());
+    ASSERT_TRUE(recorded.ok()) << recorded;
+  }
+  const auto ledger = Ledger::Open(home_->Ledger(), *key_);
+  ASSERT_TRUE(ledger.ok()) << ledger.status();
+  ASSERT_EQ(ledger->entries().size(), 2u);
+  EXPECT_EQ(ledger->entries()[0].action, "egress.approve");
+  EXPECT_EQ(ledger->entries()[1].action, "egress.upload");
+  EXPECT_THAT(ledger->entries()[1].detail_json, HasSubstr("localhost:1"));
+}
+
+TEST_F(EgressTest, AnAlteredLedgerIsRefusedAndACutLineIsDropped) {
+  for (const char* subject : {"a", "b"}) {
+    auto ledger = Ledger::Open(home_->Ledger(), *key_);
+    ASSERT_TRUE(ledger.ok());
+    ASSERT_TRUE(
+        ledger->Append("me", "test", subject, "{}", SystemClock()).ok());
+  }
+  const std::string good = *ReadFile(home_->Ledger());
+  ASSERT_TRUE(
+      WriteFileAtomic(home_->Ledger(), good + "{\"payload\":\"half").ok());
+  {
+    auto ledger = Ledger::Open(home_->Ledger(), *key_);
+    ASSERT_TRUE(ledger.ok()) << ledger.status();
+    EXPECT_EQ(ledger->entries().size(), 2u);
+    ASSERT_TRUE(ledger->Append("me", "test", "c", "{}", SystemClock()).ok());
+  }
+  {
+    const auto ledger = Ledger::Open(home_->Ledger(), *key_);
+    ASSERT_TRUE(ledger.ok()) << ledger.status();
+    EXPECT_EQ(ledger->entries().size(), 3u);
+  }
+  const std::string without_first = good.substr(good.find('\n') + 1);
+  ASSERT_TRUE(WriteFileAtomic(home_->Ledger(), without_first).ok());
+  EXPECT_FALSE(Ledger::Open(home_->Ledger(), *key_).ok());
+}
+
+}  // namespace
+}  // namespace tributary::contributor
