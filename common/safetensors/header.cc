@@ -5,9 +5,26 @@
 #include <unordered_set>
 
 #include "common/base/text.h"
+#include "common/safetensors/header_parse.h"
 
 namespace tributary::safetensors {
 namespace {
+
+constexpr size_t kLengthBytes = 8;
+
+bool IsAscii(std::string_view text) {
+  uint64_t bits = 0;
+  size_t i = 0;
+  for (; i + 8 <= text.size(); i += 8) {
+    uint64_t word = 0;
+    std::memcpy(&word, text.data() + i, 8);
+    bits |= word;
+  }
+  for (; i < text.size(); ++i) {
+    bits |= static_cast<unsigned char>(text[i]) & 0x80u;
+  }
+  return (bits & 0x8080808080808080u) == 0;
+}
 
 // A multiplicative hash over words of 8 bytes; names are short.
 uint64_t Hash(std::string_view name) {
@@ -51,6 +68,60 @@ Status CheckText(std::string_view text, std::string_view what) {
 }
 
 }  // namespace
+
+HeaderLimits HeaderLimits::ForExpert() {
+  HeaderLimits limits;
+  limits.metadata_keys = std::set<std::string>{"format"};
+  return limits;
+}
+
+HeaderLimits HeaderLimits::ForModel() {
+  HeaderLimits limits;
+  limits.max_header_bytes = 100'000'000;
+  limits.max_tensors = 1'000'000;
+  limits.order = Order::kAny;
+  return limits;
+}
+
+StatusOr<Header> ParseHeader(std::string_view prefix, uint64_t file_bytes,
+                             const HeaderLimits& limits) {
+  if (prefix.size() < kLengthBytes) {
+    return FaultStatus(
+        Fault::kTooShort,
+        fmt::format("got {} bytes, wanted a safetensors file", prefix.size()));
+  }
+  uint64_t length = 0;
+  static_assert(std::endian::native == std::endian::little);
+  std::memcpy(&length, prefix.data(), kLengthBytes);
+  if (length > limits.max_header_bytes) {
+    return FaultStatus(Fault::kHeaderTooLarge,
+                       fmt::format("got a header of {} bytes, wanted at most "
+                                   "{}",
+                                   length, limits.max_header_bytes));
+  }
+  if (length > file_bytes - kLengthBytes ||
+      length > prefix.size() - kLengthBytes) {
+    return FaultStatus(Fault::kHeaderPastEnd,
+                       fmt::format("the header takes {} bytes, but the file "
+                                   "has {}; it has been cut",
+                                   length, file_bytes));
+  }
+  const std::string_view json = prefix.substr(kLengthBytes, length);
+  if (json.empty() || json.front() != '{') {
+    return FaultStatus(Fault::kHeaderStart, "the header is no JSON object");
+  }
+  if (!IsAscii(json)) {
+    if (const auto offset = FirstInvalidUtf8(json)) {
+      return FaultStatus(Fault::kInvalidUtf8,
+                         fmt::format("the header is not UTF-8 at {}", *offset));
+    }
+  }
+  ASSIGN_OR_RETURN(
+      Header header,
+      ParseHeaderJson(json, file_bytes - kLengthBytes - length, limits));
+  header.data_begin = kLengthBytes + length;
+  return header;
+}
 
 const TensorInfo* Header::Index() {
   table_.assign(std::bit_ceil(tensors.size() * 2 + 1), 0);

@@ -1,9 +1,7 @@
-#include <algorithm>
-#include <bit>
-#include <cstring>
+#include "common/safetensors/header_parse.h"
 
-#include "common/base/text.h"
-#include "common/safetensors/header.h"
+#include <algorithm>
+
 #include "common/safetensors/json_scanner.h"
 
 namespace tributary::safetensors {
@@ -11,27 +9,15 @@ namespace {
 
 using Kind = JsonScanner::Kind;
 
-constexpr size_t kLengthBytes = 8;
-
-bool IsAscii(std::string_view text) {
-  uint64_t bits = 0;
-  size_t i = 0;
-  for (; i + 8 <= text.size(); i += 8) {
-    uint64_t word = 0;
-    std::memcpy(&word, text.data() + i, 8);
-    bits |= word;
-  }
-  for (; i < text.size(); ++i) {
-    bits |= static_cast<unsigned char>(text[i]) & 0x80u;
-  }
-  return (bits & 0x8080808080808080u) == 0;
-}
-
 // Parses the JSON object into a Header. Methods return false after an error.
 class Parser {
  public:
   Parser(std::string_view json, uint64_t data_bytes, const HeaderLimits& limits)
-      : scanner_(json), data_bytes_(data_bytes), limits_(limits) {}
+      : scanner_(json), data_bytes_(data_bytes), limits_(limits) {
+    constexpr size_t kUsualEntryBytes = 96;
+    header_.tensors.reserve(
+        std::min(limits.max_tensors, json.size() / kUsualEntryBytes));
+  }
 
   StatusOr<Header> Parse() {
     if (!Object() || !scanner_.End() || !CheckOffsets() || !BuildTable()) {
@@ -134,6 +120,44 @@ class Parser {
 
   // {"dtype": ..., "shape": [...], "data_offsets": [begin, end]}
   bool Tensor(TensorInfo* tensor) {
+    const size_t begin = scanner_.position();
+    if (UsualTensor(tensor)) {
+      return CheckSize(*tensor);
+    }
+    scanner_.Rewind(begin);
+    tensor->shape = Shape();
+    return AnyTensor(tensor);
+  }
+
+  // The spelling that every known writer uses, several times as fast; false,
+  // without an error, for any other.
+  bool UsualTensor(TensorInfo* tensor) {
+    if (!scanner_.Literal("{\"dtype\":\"")) {
+      return false;
+    }
+    const auto dtype = ParseDType(scanner_.PlainName());
+    if (!dtype || !scanner_.Literal("\",\"shape\":[")) {
+      return false;
+    }
+    tensor->dtype = *dtype;
+    if (!scanner_.Literal("]")) {
+      do {
+        uint64_t size = 0;
+        if (!scanner_.PlainDigits(&size) ||
+            !tensor->shape.push_back(static_cast<int64_t>(size))) {
+          return false;
+        }
+      } while (scanner_.Literal(","));
+      if (!scanner_.Literal("]")) {
+        return false;
+      }
+    }
+    return scanner_.Literal(",\"data_offsets\":[") &&
+           scanner_.PlainDigits(&tensor->begin) && scanner_.Literal(",") &&
+           scanner_.PlainDigits(&tensor->end) && scanner_.Literal("]}");
+  }
+
+  bool AnyTensor(TensorInfo* tensor) {
     if (scanner_.Peek() != Kind::kObject) {
       return Fail(Fault::kWrongType,
                   fmt::format("{}: is not an object", tensor->name));
@@ -330,58 +354,9 @@ class Parser {
 
 }  // namespace
 
-HeaderLimits HeaderLimits::ForExpert() {
-  HeaderLimits limits;
-  limits.metadata_keys = std::set<std::string>{"format"};
-  return limits;
-}
-
-HeaderLimits HeaderLimits::ForModel() {
-  HeaderLimits limits;
-  limits.max_header_bytes = 100'000'000;
-  limits.max_tensors = 1'000'000;
-  limits.order = Order::kAny;
-  return limits;
-}
-
-StatusOr<Header> ParseHeader(std::string_view prefix, uint64_t file_bytes,
-                             const HeaderLimits& limits) {
-  if (prefix.size() < kLengthBytes) {
-    return FaultStatus(
-        Fault::kTooShort,
-        fmt::format("got {} bytes, wanted a safetensors file", prefix.size()));
-  }
-  uint64_t length = 0;
-  static_assert(std::endian::native == std::endian::little);
-  std::memcpy(&length, prefix.data(), kLengthBytes);
-  if (length > limits.max_header_bytes) {
-    return FaultStatus(Fault::kHeaderTooLarge,
-                       fmt::format("got a header of {} bytes, wanted at most "
-                                   "{}",
-                                   length, limits.max_header_bytes));
-  }
-  if (length > file_bytes - kLengthBytes ||
-      length > prefix.size() - kLengthBytes) {
-    return FaultStatus(Fault::kHeaderPastEnd,
-                       fmt::format("the header takes {} bytes, but the file "
-                                   "has {}; it has been cut",
-                                   length, file_bytes));
-  }
-  const std::string_view json = prefix.substr(kLengthBytes, length);
-  if (json.empty() || json.front() != '{') {
-    return FaultStatus(Fault::kHeaderStart, "the header is no JSON object");
-  }
-  if (!IsAscii(json)) {
-    if (const auto offset = FirstInvalidUtf8(json)) {
-      return FaultStatus(Fault::kInvalidUtf8,
-                         fmt::format("the header is not UTF-8 at {}", *offset));
-    }
-  }
-  ASSIGN_OR_RETURN(
-      Header header,
-      Parser(json, file_bytes - kLengthBytes - length, limits).Parse());
-  header.data_begin = kLengthBytes + length;
-  return header;
+StatusOr<Header> ParseHeaderJson(std::string_view json, uint64_t data_bytes,
+                                 const HeaderLimits& limits) {
+  return Parser(json, data_bytes, limits).Parse();
 }
 
 }  // namespace tributary::safetensors

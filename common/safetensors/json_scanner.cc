@@ -1,5 +1,6 @@
 #include "common/safetensors/json_scanner.h"
 
+#include <cstring>
 #include <limits>
 
 namespace tributary::safetensors {
@@ -21,6 +22,18 @@ void AppendUtf8(uint32_t code, std::string* out) {
     out->push_back(static_cast<char>(0x80 | (code >> 6 & 0x3f)));
     out->push_back(static_cast<char>(0x80 | (code & 0x3f)));
   }
+}
+
+// Whether one of eight bytes is a quote, a backslash or a control character.
+bool HasStringEnd(const char* at) {
+  constexpr uint64_t kOnes = 0x0101010101010101;
+  constexpr uint64_t kHighs = 0x8080808080808080;
+  uint64_t word = 0;
+  std::memcpy(&word, at, 8);
+  // (x - 1) & ~x has the high bit of a byte set where, at the latest, x is 0.
+  const auto has_zero = [](uint64_t x) { return (x - kOnes) & ~x & kHighs; };
+  return (has_zero(word ^ kOnes * '"') | has_zero(word ^ kOnes * '\\') |
+          ((word - kOnes * 0x20) & ~word & kHighs)) != 0;
 }
 
 }  // namespace
@@ -80,6 +93,9 @@ bool JsonScanner::String(std::string_view* value) {
     return false;
   }
   const size_t begin = at_;
+  while (at_ + 8 <= text_.size() && !HasStringEnd(text_.data() + at_)) {
+    at_ += 8;
+  }
   while (at_ < text_.size()) {
     const char c = text_[at_];
     if (c == '"') {
