@@ -20,21 +20,23 @@ std::vector<int32_t> HighestChannels(std::span<const float> scores,
 }
 
 StatusOr<std::vector<std::vector<float>>> ReadImportance(
-    const model_format::ModelConfig& anchor, int64_t first_layer,
-    const std::filesystem::path& path) {
+    const std::vector<int64_t>& channels, const std::filesystem::path& path) {
   ASSIGN_OR_RETURN(
       const auto file,
       safetensors::File::Open(
           path, {.limits = safetensors::HeaderLimits::ForModel()}));
-  std::vector<std::vector<float>> scores(anchor.num_layers);
-  for (int64_t l = first_layer; l < anchor.num_layers; ++l) {
+  std::vector<std::vector<float>> scores(channels.size());
+  for (size_t l = 0; l < channels.size(); ++l) {
+    if (channels[l] == 0) {
+      continue;
+    }
     const std::string name = model_format::Importance(l);
     ASSIGN_OR_RETURN(scores[l], file->ReadFloats(name));
-    if (static_cast<int64_t>(scores[l].size()) != anchor.intermediate_size) {
+    if (static_cast<int64_t>(scores[l].size()) != channels[l]) {
       return InvalidArgument(
-          "{}: {}: got {} scores, wanted {}, the anchor's FFN width; calibrate "
-          "with this anchor",
-          path.string(), name, scores[l].size(), anchor.intermediate_size);
+          "{}: {}: got {} scores, wanted {}, one per channel of what is "
+          "pruned; without scores an expert is cut to its first channels",
+          path.string(), name, scores[l].size(), channels[l]);
     }
     for (const float score : scores[l]) {
       if (!(score >= 0) || !std::isfinite(score)) {

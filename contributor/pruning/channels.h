@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "common/base/status.h"
-#include "common/model_format/model_config.h"
 
 namespace tributary::contributor {
 
@@ -15,11 +14,11 @@ namespace tributary::contributor {
 std::vector<int32_t> HighestChannels(std::span<const float> scores,
                                      int64_t width);
 
-// Importance scores per layer: `layers.{l}.importance` [I] of a safetensors
-// file; empty below `first_layer`. INVALID_ARGUMENT for a missing layer, a
-// wrong length, or scores that are negative or not finite.
+// Importance scores per layer: `layers.{l}.importance` [channels[l]] of a
+// safetensors file; empty where there are no channels. NOT_FOUND for a missing
+// layer, INVALID_ARGUMENT for a wrong length, or scores that are negative or
+// not finite.
 StatusOr<std::vector<std::vector<float>>> ReadImportance(
-    const model_format::ModelConfig& anchor, int64_t first_layer,
-    const std::filesystem::path& path);
+    const std::vector<int64_t>& channels, const std::filesystem::path& path);
 
 }  // namespace tributary::contributor

@@ -31,9 +31,10 @@ StatusOr<PrunedExpert> Prune(const PruneOptions& options) {
     available = source->layout().widths;
   }
   std::vector<std::vector<float>> scores(anchor.num_layers);
-  if (!options.importance_path.empty()) {
-    ASSIGN_OR_RETURN(scores, ReadImportance(anchor, options.first_layer,
-                                            options.importance_path));
+  if (!options.importance_path.empty() &&
+      (!source || options.request.parameter_budget != 0)) {
+    ASSIGN_OR_RETURN(scores,
+                     ReadImportance(available, options.importance_path));
   }
   ASSIGN_OR_RETURN(const model_format::ExpertLayout layout,
                    PlanWidths(anchor, options.first_layer, available, scores,

@@ -32,7 +32,8 @@ struct PrunedExpert {
 // Keeps the most important channels. Those of the anchor's FFN are ranked by
 // importance and stored by descending importance. An expert file stores its
 // channels so already: it is cut to a prefix, and importance is read for a
-// budget only. Errors as PlanWidths, ReadImportance and the reading of files.
+// parameter budget only. Errors as PlanWidths, ReadImportance and the reading
+// of files.
 StatusOr<PrunedExpert> Prune(const PruneOptions& options);
 
 // The same, written: `expert_path` as WriteExpertWeights, `plan_path` with

@@ -39,7 +39,9 @@ StatusOr<model::Expert> MakeInitialExpert(const model::CausalLm& anchor,
   const model_format::ModelConfig& config = anchor.config;
   const at::Device device = anchor.device();
   PruneOptions prune = {.model_directory = options.model_directory,
-                        .importance_path = options.importance_path,
+                        .importance_path = options.initial_path.empty()
+                                               ? options.importance_path
+                                               : std::filesystem::path(),
                         .expert_path = options.initial_path,
                         .first_layer = options.first_layer,
                         .request = {.widths = options.widths}};

@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <optional>
 
 #include "common/base/clock.h"
 #include "common/base/files.h"
 #include "common/crypto/digest.h"
+#include "common/evaluation/log_loss.h"
 #include "common/model/load.h"
 #include "common/model_format/parameter_names.h"
 #include "contributor/calibration/tensor_file.h"
@@ -208,8 +210,9 @@ class Training {
   // Mean loss of the first or last tenth of the steps.
   double MeanLoss(bool last) const {
     const size_t count = std::max<size_t>(1, losses_.size() / 10);
-    return last ? Mean({losses_.end() - count, losses_.end()})
-                : Mean({losses_.begin(), losses_.begin() + count});
+    const auto begin = last ? losses_.end() - count : losses_.begin();
+    return std::accumulate(begin, begin + count, 0.0) /
+           static_cast<double>(count);
   }
 
  private:
@@ -320,11 +323,13 @@ StatusOr<TrainingOutcome> TrainExpert(model::CausalLm& lm,
         "training changed frozen tensors: digest {} before, {} after",
         outcome.frozen_digest_before, outcome.frozen_digest_after);
   }
-  ASSIGN_OR_RETURN(const std::vector<double> losses,
-                   EvaluateWindows(lm, heldout, [&](double) {
-                     return options.report(1, "evaluating");
-                   }));
-  outcome.heldout_log_loss = Mean(losses);
+  RETURN_IF_ERROR(options.report(1, "evaluating"));
+  ASSIGN_OR_RETURN(
+      const evaluation::LogLoss evaluated,
+      evaluation::EvaluateWindows(lm, heldout.ids_BS,
+                                  {.trunk_WSD = heldout.trunk_BSD,
+                                   .first_layer = heldout.first_layer}));
+  outcome.heldout_log_loss = evaluated.mean;
   std::error_code error;
   std::filesystem::remove(options.checkpoint_path, error);
   return outcome;

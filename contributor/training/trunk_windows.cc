@@ -1,19 +1,10 @@
 #include "contributor/training/trunk_windows.h"
 
-#include <algorithm>
-#include <numeric>
-
 #include "contributor/calibration/tensor_file.h"
 
 namespace tributary::contributor {
 
 using at::Tensor;
-
-namespace {
-
-constexpr int64_t kEvaluationTokens = 1024;  // at a time
-
-}  // namespace
 
 StatusOr<TrunkWindows> LoadTrunkWindows(const TrunkFiles& files,
                                         const std::string& split,
@@ -60,36 +51,6 @@ Tensor HiddenOfBatch(const model::CausalLm& lm, int64_t first_layer,
   return model::FinalNorm(lm, x)
       .narrow(1, 0, x.size(1) - 1)
       .reshape({x.size(0) * (x.size(1) - 1), x.size(2)});
-}
-
-StatusOr<std::vector<double>> EvaluateWindows(
-    const model::CausalLm& lm, const TrunkWindows& data,
-    const std::function<Status(double)>& report) {
-  const at::NoGradGuard no_grad;
-  const int64_t step = std::max<int64_t>(1, kEvaluationTokens / data.length());
-  std::vector<double> losses;
-  for (int64_t begin = 0; begin < data.windows(); begin += step) {
-    std::vector<int64_t> windows(std::min(step, data.windows() - begin));
-    std::iota(windows.begin(), windows.end(), begin);
-    const WindowBatch batch = TakeBatch(data, windows, lm.device());
-    const Tensor loss =
-        model::TokenLogLoss(lm, HiddenOfBatch(lm, data.first_layer, batch),
-                            batch.targets_T)
-            .view({static_cast<int64_t>(windows.size()), -1})
-            .mean(1, false, at::kDouble)
-            .cpu();
-    losses.insert(losses.end(), loss.const_data_ptr<double>(),
-                  loss.const_data_ptr<double>() + loss.numel());
-    RETURN_IF_ERROR(
-        report(static_cast<double>(losses.size()) / data.windows()));
-  }
-  return losses;
-}
-
-double Mean(const std::vector<double>& values) {
-  return values.empty() ? 0
-                        : std::accumulate(values.begin(), values.end(), 0.0) /
-                              static_cast<double>(values.size());
 }
 
 }  // namespace tributary::contributor

@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -50,13 +49,5 @@ WindowBatch TakeBatch(const TrunkWindows& data,
 at::Tensor HiddenOfBatch(const model::CausalLm& lm, int64_t first_layer,
                          const WindowBatch& batch,
                          const model::RunOptions& options = {});
-
-// Mean negative log-likelihood of each window, nats per predicted token.
-// CANCELLED when `report` (fraction done) says so.
-StatusOr<std::vector<double>> EvaluateWindows(
-    const model::CausalLm& lm, const TrunkWindows& data,
-    const std::function<Status(double)>& report);
-
-double Mean(const std::vector<double>& values);
 
 }  // namespace tributary::contributor

@@ -1,0 +1,183 @@
+#include "common/model/errors.h"
+#include "contributor/distillation/distill.h"
+#include "contributor/export/export_expert.h"
+#include "contributor/pruning/prune.h"
+#include "contributor/training/train_expert.h"
+#include "contributor/worker/shared_anchor.h"
+#include "contributor/worker/tasks.h"
+
+namespace tributary::contributor {
+namespace {
+
+using worker::TaskContext;
+
+// `name` or the default, as a path in the output directory without extension.
+// INVALID_ARGUMENT when it would leave the directory.
+StatusOr<std::string> OutputStem(const TaskContext& context,
+                                 const std::string& name,
+                                 const std::string& otherwise) {
+  const std::filesystem::path file = name.empty() ? otherwise : name;
+  if (file.filename() != file || file == "." || file == "..") {
+    return InvalidArgument("output_name: got {}, wanted a plain file name",
+                           file.string());
+  }
+  return (context.output_directory / file).string();
+}
+
+OptimizerOptions ToOptions(const job::Optimizer& optimizer) {
+  OptimizerOptions options;
+  const auto take = [](auto value, auto* to) {
+    if (value != 0) {
+      *to = value;
+    }
+  };
+  take(optimizer.learning_rate(), &options.learning_rate);
+  take(optimizer.beta1(), &options.beta1);
+  take(optimizer.beta2(), &options.beta2);
+  take(optimizer.weight_decay(), &options.weight_decay);
+  take(optimizer.clip_norm(), &options.clip_norm);
+  take(optimizer.warmup_steps(), &options.warmup_steps);
+  take(optimizer.final_fraction(), &options.final_fraction);
+  take(optimizer.epochs(), &options.epochs);
+  take(optimizer.windows_per_step(), &options.windows_per_step);
+  take(optimizer.checkpoint_steps(), &options.checkpoint_steps);
+  return options;
+}
+
+TrainerOptions ToTrainer(const job::Optimizer& optimizer,
+                         const TaskContext& context, const std::string& stem) {
+  return {.optimizer = ToOptions(optimizer),
+          .seed = context.seed,
+          .expert_path = stem + ".safetensors",
+          .checkpoint_path = stem + ".checkpoint.safetensors",
+          .loss_path = stem + ".loss.jsonl",
+          .report = [&context](double fraction, const std::string& message) {
+            context.Report(fraction, message);
+            return context.cancellation.Check();
+          }};
+}
+
+void Fill(const TrainerOptions& options, const TrainingOutcome& outcome,
+          job::TrainResult* message) {
+  message->set_expert_path(options.expert_path);
+  message->set_loss_path(options.loss_path);
+  message->set_steps(outcome.steps);
+  message->set_tokens(outcome.tokens);
+  message->set_first_loss(outcome.first_loss);
+  message->set_last_loss(outcome.last_loss);
+  message->set_heldout_log_loss(outcome.heldout_log_loss);
+  message->set_resumed(outcome.resumed);
+  message->set_frozen_digest_before(outcome.frozen_digest_before);
+  message->set_frozen_digest_after(outcome.frozen_digest_after);
+}
+
+Status RunTrain(const job::Task& task, const TaskContext& context,
+                job::TaskResult* result) {
+  const job::Train& request = task.train();
+  ASSIGN_OR_RETURN(const std::string stem,
+                   OutputStem(context, request.output_name(), "expert"));
+  ASSIGN_OR_RETURN(
+      const model::CausalLm anchor,
+      SharedAnchor(context, request.model_directory(), request.first_layer()));
+  const TrainTask options = {
+      .initial = {.model_directory = request.model_directory(),
+                  .importance_path = request.importance_path(),
+                  .initial_path = request.initial_path(),
+                  .router_path = request.router_path(),
+                  .first_layer = request.first_layer(),
+                  .widths = {request.widths().begin(), request.widths().end()}},
+      .data = {.tokens_path = request.tokens_path(),
+               .trunk_path = request.trunk_path(),
+               .first_layer = request.first_layer()},
+      .trainer = ToTrainer(request.optimizer(), context, stem)};
+  ASSIGN_OR_RETURN(const TrainingOutcome outcome, model::CatchTorch([&] {
+                     return TrainOnText(anchor, options);
+                   }));
+  Fill(options.trainer, outcome, result->mutable_train());
+  return absl::OkStatus();
+}
+
+Status RunPrune(const job::Task& task, const TaskContext& context,
+                job::TaskResult* result) {
+  const job::Prune& request = task.prune();
+  ASSIGN_OR_RETURN(const std::string stem,
+                   OutputStem(context, request.output_name(), "pruned"));
+  ASSIGN_OR_RETURN(
+      const PrunedExpert pruned,
+      PruneToFile({.model_directory = request.model_directory(),
+                   .importance_path = request.importance_path(),
+                   .expert_path = request.expert_path(),
+                   .first_layer = request.first_layer(),
+                   .request = {.widths = {request.widths().begin(),
+                                          request.widths().end()},
+                               .fraction = request.fraction(),
+                               .parameter_budget = request.parameter_budget()}},
+                  stem + ".safetensors", stem + ".plan.safetensors"));
+  auto* message = result->mutable_prune();
+  message->set_expert_path(stem + ".safetensors");
+  const std::vector<int64_t> widths = pruned.widths();
+  message->mutable_widths()->Add(widths.begin(), widths.end());
+  message->set_parameters(pruned.parameters);
+  return absl::OkStatus();
+}
+
+Status RunDistill(const job::Task& task, const TaskContext& context,
+                  job::TaskResult* result) {
+  const job::Distill& request = task.distill();
+  ASSIGN_OR_RETURN(const std::string stem,
+                   OutputStem(context, request.output_name(), "distilled"));
+  ASSIGN_OR_RETURN(
+      const model::CausalLm anchor,
+      SharedAnchor(context, request.model_directory(), request.first_layer()));
+  DistillTask options = {
+      .initial = {.model_directory = request.model_directory(),
+                  .initial_path = request.initial_path(),
+                  .router_path = request.router_path(),
+                  .first_layer = request.first_layer()},
+      .teacher_path = request.teacher_path(),
+      .data = {.tokens_path = request.tokens_path(),
+               .trunk_path = request.trunk_path(),
+               .first_layer = request.first_layer()},
+      .trainer = ToTrainer(request.optimizer(), context, stem),
+      .cache_path = stem + ".teacher.safetensors"};
+  if (request.form() == job::Distill::RENORMALISED) {
+    options.distillation.form = DistillationForm::kRenormalised;
+  }
+  if (request.has_text_share()) {
+    options.distillation.text_share = request.text_share();
+  }
+  ASSIGN_OR_RETURN(const TrainingOutcome outcome,
+                   model::CatchTorch([&] { return Distill(anchor, options); }));
+  Fill(options.trainer, outcome, result->mutable_distill());
+  return absl::OkStatus();
+}
+
+Status RunExport(const job::Task& task, const TaskContext& context,
+                 job::TaskResult* result) {
+  const job::ExportExpert& request = task.export_expert();
+  ASSIGN_OR_RETURN(const std::string stem,
+                   OutputStem(context, request.output_name(), "export"));
+  ASSIGN_OR_RETURN(const ExportedExpert exported,
+                   ExportExpert({.model_directory = request.model_directory(),
+                                 .expert_path = request.expert_path(),
+                                 .router_path = request.router_path()},
+                                stem + ".safetensors"));
+  auto* message = result->mutable_export_expert();
+  message->set_path(stem + ".safetensors");
+  message->mutable_widths()->Add(exported.widths.begin(),
+                                 exported.widths.end());
+  message->set_parameters(exported.parameters);
+  message->set_size_bytes(exported.size_bytes);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddExpertTasks(worker::TaskRegistry& registry) {
+  registry[job::Task::kTrain] = RunTrain;
+  registry[job::Task::kPrune] = RunPrune;
+  registry[job::Task::kDistill] = RunDistill;
+  registry[job::Task::kExportExpert] = RunExport;
+}
+
+}  // namespace tributary::contributor

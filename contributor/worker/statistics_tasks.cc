@@ -1,0 +1,183 @@
+#include "common/model/runtime.h"
+#include "contributor/calibration/calibrate.h"
+#include "contributor/calibration/fit_router.h"
+#include "contributor/data/prepare_text.h"
+#include "contributor/worker/evaluate_domain.h"
+#include "contributor/worker/shared_anchor.h"
+#include "contributor/worker/tasks.h"
+
+namespace tributary::contributor {
+namespace {
+
+using worker::TaskContext;
+
+constexpr int64_t kDefaultWindowTokens = 256;
+constexpr int64_t kDefaultStride = 2;
+
+std::vector<std::filesystem::path> Paths(
+    const google::protobuf::RepeatedPtrField<std::string>& paths) {
+  return {paths.begin(), paths.end()};
+}
+
+// `value`, or `otherwise` for 0.
+template <typename T>
+T Or(T value, T otherwise) {
+  return value == 0 ? otherwise : value;
+}
+
+// Reports and asks whether to go on.
+std::function<Status(double)> Reporter(const TaskContext& context,
+                                       std::string message) {
+  return [&context, message](double fraction) {
+    context.Report(fraction, message);
+    return context.cancellation.Check();
+  };
+}
+
+Status RunPrepareText(const job::Task& task, const TaskContext& context,
+                      job::TaskResult* result) {
+  const job::PrepareText& request = task.prepare_text();
+  const auto path = context.output_directory / "tokens.safetensors";
+  context.Report(0, "reading text");
+  ASSIGN_OR_RETURN(
+      const PreparedText text,
+      PrepareText(
+          {.tokenizer_path = std::filesystem::path(request.model_directory()) /
+                             "tokenizer.json",
+           .train_paths = Paths(request.train_paths()),
+           .heldout_paths = Paths(request.heldout_paths()),
+           .text_field =
+               request.text_field().empty() ? "text" : request.text_field(),
+           .window_tokens =
+               Or<int64_t>(request.window_tokens(), kDefaultWindowTokens),
+           .max_train_windows = request.max_train_windows(),
+           .max_heldout_windows = request.max_heldout_windows(),
+           .max_windows_per_document = request.max_windows_per_document(),
+           .min_documents = request.min_documents(),
+           .min_tokens = request.min_tokens()},
+          path));
+  auto* message = result->mutable_prepare_text();
+  message->set_tokens_path(path);
+  message->set_train_documents(text.train_documents);
+  message->set_heldout_documents(text.heldout_documents);
+  message->set_train_tokens(text.train_tokens);
+  message->set_heldout_tokens(text.heldout_tokens);
+  message->set_skipped_documents(text.skipped_documents);
+  message->set_digest(text.digest);
+  return absl::OkStatus();
+}
+
+Status RunCalibrate(const job::Task& task, const TaskContext& context,
+                    job::TaskResult* result) {
+  const job::Calibrate& request = task.calibrate();
+  ASSIGN_OR_RETURN(const model::CausalLm anchor,
+                   SharedAnchor(context, request.model_directory(), 0));
+  CalibrateOptions options = {
+      .tokens_path = request.tokens_path(),
+      .first_layer = request.first_layer(),
+      .sample_stride = request.sample_stride(),
+      .importance_path = context.output_directory / "importance.safetensors"};
+  auto* message = result->mutable_calibrate();
+  message->set_importance_path(options.importance_path);
+  if (request.write_trunk()) {
+    options.trunk_path = context.output_directory / "trunk.safetensors";
+    message->set_trunk_path(options.trunk_path);
+  }
+  if (options.sample_stride > 0) {
+    options.activations_path =
+        context.output_directory / "activations.safetensors";
+    message->set_activations_path(options.activations_path);
+  }
+  ASSIGN_OR_RETURN(
+      const Calibration calibration,
+      Calibrate(anchor, options, Reporter(context, "running the anchor")));
+  message->set_tokens(calibration.tokens);
+  message->set_train_log_loss(calibration.train_log_loss);
+  message->set_heldout_log_loss(calibration.heldout_log_loss);
+  return absl::OkStatus();
+}
+
+Status RunFitRouter(const job::Task& task, const TaskContext& context,
+                    job::TaskResult* result) {
+  const job::FitRouter& request = task.fit_router();
+  RETURN_IF_ERROR(model::PrepareRuntime({.threads = context.threads}).status());
+  ASSIGN_OR_RETURN(const auto anchor,
+                   model_format::LoadModelConfig(request.model_directory()));
+  FitRouterOptions options = {
+      .activations_path = request.activations_path(),
+      .public_statistics_path = request.public_statistics_path(),
+      .first_layer = request.first_layer()};
+  DiscriminantOptions& fit = options.discriminant;
+  if (request.method() == job::FitRouter::CLOSED_FORM) {
+    fit.method = DiscriminantOptions::Method::kClosedForm;
+  }
+  fit.target = Or(request.target(), fit.target);
+  fit.prose_weight = Or(request.prose_weight(), fit.prose_weight);
+  fit.l2 = Or(request.l2(), fit.l2);
+  fit.ridge = Or(request.ridge(), fit.ridge);
+  fit.iterations = Or<int>(request.iterations(), fit.iterations);
+  auto* message = result->mutable_fit_router();
+  message->set_router_path(context.output_directory / "router.safetensors");
+  message->set_unfolded_path(context.output_directory /
+                             "router_unfolded.safetensors");
+  ASSIGN_OR_RETURN(
+      const std::vector<FittedLayer> layers,
+      FitRouter(anchor, options, message->router_path(),
+                message->unfolded_path(), Reporter(context, "fitting rows")));
+  for (const FittedLayer& layer : layers) {
+    auto* row = message->add_layers();
+    row->set_layer(static_cast<int32_t>(layer.layer));
+    row->set_own_share(layer.discriminant.own_share);
+    row->set_prose_share(layer.discriminant.prose_share);
+    row->set_background_share(layer.discriminant.background_share);
+    row->set_fold_error(layer.discriminant.fold_error);
+    row->set_row_norm(layer.discriminant.row_norm);
+  }
+  return absl::OkStatus();
+}
+
+Status RunEvaluateDomain(const job::Task& task, const TaskContext& context,
+                         job::TaskResult* result) {
+  const job::EvaluateDomain& request = task.evaluate_domain();
+  EvaluateDomainOptions options = {
+      .anchor_directory = request.model_directory(),
+      .tokens_path = request.tokens_path(),
+      .split = request.split().empty() ? "heldout" : request.split(),
+      .trunk_path = request.trunk_path(),
+      .first_layer = request.first_layer(),
+      .report = Reporter(context, "evaluating")};
+  for (const job::LabelledModel& labelled : request.models()) {
+    const job::ModelSource& model = labelled.model();
+    options.models.push_back({.label = labelled.label(),
+                              .directory = model.directory(),
+                              .expert_paths = Paths(model.expert_paths()),
+                              .router_paths = Paths(model.router_paths()),
+                              .top_k = model.top_k()});
+  }
+  ASSIGN_OR_RETURN(
+      const model::CausalLm anchor,
+      SharedAnchor(context, request.model_directory(),
+                   options.trunk_path.empty() ? 0 : options.first_layer));
+  ASSIGN_OR_RETURN(const std::vector<EvaluatedLoss> losses,
+                   EvaluateDomain(anchor, options));
+  for (const EvaluatedLoss& loss : losses) {
+    auto* message = result->mutable_evaluate_domain()->add_losses();
+    message->set_label(loss.label);
+    message->set_log_loss(loss.log_loss);
+    message->set_tokens(loss.tokens);
+    message->mutable_window_losses()->Add(loss.window_losses.begin(),
+                                          loss.window_losses.end());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddStatisticsTasks(worker::TaskRegistry& registry) {
+  registry[job::Task::kPrepareText] = RunPrepareText;
+  registry[job::Task::kCalibrate] = RunCalibrate;
+  registry[job::Task::kFitRouter] = RunFitRouter;
+  registry[job::Task::kEvaluateDomain] = RunEvaluateDomain;
+}
+
+}  // namespace tributary::contributor

@@ -1,0 +1,15 @@
+#pragma once
+
+// The contributor's tasks of job.proto: messages to option structs and back.
+
+#include "common/worker/worker_main.h"
+
+namespace tributary::contributor {
+
+// PrepareText, Calibrate, FitRouter, EvaluateDomain.
+void AddStatisticsTasks(worker::TaskRegistry& registry);
+
+// Train, Prune, Distill, ExportExpert.
+void AddExpertTasks(worker::TaskRegistry& registry);
+
+}  // namespace tributary::contributor
