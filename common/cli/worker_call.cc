@@ -10,20 +10,26 @@ namespace tributary::cli {
 namespace fs = std::filesystem;
 namespace {
 
-// Copies into a temporary name beside `target`, then renames.
-Status PublishFile(const fs::path& source, const fs::path& target) {
-  const fs::path temporary = target.string() + ".tmp-" + RandomUuid();
+// Moves a file or folder to `target`, through a temporary name beside it when
+// it lies on another file system.
+Status Publish(const fs::path& source, const fs::path& target) {
   std::error_code error;
   if (target.has_parent_path()) {
     RETURN_IF_ERROR(MakeDirectories(target.parent_path()));
   }
-  fs::copy_file(source, temporary, error);
+  fs::rename(source, target, error);
+  if (!error) {
+    return absl::OkStatus();
+  }
+  const fs::path temporary = target.string() + ".tmp-" + RandomUuid();
+  error.clear();
+  fs::copy(source, temporary, fs::copy_options::recursive, error);
   if (!error) {
     fs::rename(temporary, target, error);
   }
   if (error) {
     std::error_code ignored;
-    fs::remove(temporary, ignored);
+    fs::remove_all(temporary, ignored);
     return ErrnoStatus(error.value(), "write " + target.string());
   }
   return absl::OkStatus();
@@ -74,7 +80,7 @@ StatusOr<job::TaskResult> CallWorker(const WorkerCall& call,
   }
   if (!call.output_file.empty()) {
     RETURN_IF_ERROR(
-        PublishFile(folder.path() / call.output_name, call.output_file));
+        Publish(folder.path() / call.output_name, call.output_file));
   }
   return std::move(*result.mutable_tasks(0));
 }

@@ -19,12 +19,13 @@ struct WorkerCall {
   std::string device;
   jobs::RunOptions::StandardStreams streams =
       jobs::RunOptions::StandardStreams::kClosed;
-  // Where the file `output_name` of the task is put; empty: there is none.
+  // Where the file or folder `output_name` of the task is put; empty: there is
+  // none.
   std::filesystem::path output_file;
   std::string output_name;
 };
 
-// Runs it with a progress bar and returns the task's result. The output file
+// Runs it with a progress bar and returns the task's result. The output
 // appears whole or not at all.
 StatusOr<job::TaskResult> CallWorker(const WorkerCall& call,
                                      const CommandContext& context);

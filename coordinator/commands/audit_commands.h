@@ -1,0 +1,10 @@
+#pragma once
+
+#include "common/cli/command_line.h"
+
+namespace tributary::coordinator {
+
+// Adds `audit verify`, which reads the database of the home; a server may run.
+void AddAuditCommands(cli::CommandLine& command_line);
+
+}  // namespace tributary::coordinator

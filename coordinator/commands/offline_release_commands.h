@@ -1,0 +1,14 @@
+#pragma once
+
+#include <string>
+
+#include "common/cli/command_line.h"
+
+namespace tributary::coordinator {
+
+// Adds `release merge`, `release verify` and `release export` to the group
+// `release`: they work on files and need no server.
+void AddOfflineReleaseCommands(cli::CommandLine& command_line, CLI::App& group,
+                               const std::string& worker_name);
+
+}  // namespace tributary::coordinator

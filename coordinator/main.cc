@@ -1,0 +1,36 @@
+#include "common/cli/command_line.h"
+#include "common/cli/model_commands.h"
+#include "coordinator/commands/anchor_commands.h"
+#include "coordinator/commands/audit_commands.h"
+#include "coordinator/commands/contribution_commands.h"
+#include "coordinator/commands/contributor_commands.h"
+#include "coordinator/commands/init_command.h"
+#include "coordinator/commands/maintenance_commands.h"
+#include "coordinator/commands/offline_release_commands.h"
+#include "coordinator/commands/release_commands.h"
+#include "coordinator/commands/serve_command.h"
+#include "coordinator/commands/status_command.h"
+#include "coordinator/commands/withdrawal_commands.h"
+
+int main(int argc, char** argv) {
+  constexpr char kWorker[] = "tributary-coordinator-worker";
+  tributary::cli::CommandLine line(
+      {.name = "tributary-coordinator",
+       .description = "Publishes an anchor model, takes experts in, merges them "
+                      "into releases, takes experts out again.",
+       .home_variable = "TRIBUTARY_COORDINATOR_HOME",
+       .default_home = ".tributary/coordinator"});
+  using namespace tributary::coordinator;  // NOLINT(google-build-using-namespace)
+  AddInitCommand(line);
+  AddServeCommand(line);
+  AddStatusCommand(line);
+  AddAnchorCommands(line);
+  AddContributorCommands(line);
+  AddContributionCommands(line);
+  AddOfflineReleaseCommands(line, AddReleaseCommands(line), kWorker);
+  AddWithdrawalCommands(line);
+  AddAuditCommands(line);
+  AddMaintenanceCommands(line);
+  tributary::cli::AddModelCommands(line, kWorker);
+  return line.Run(argc, argv);
+}
