@@ -32,15 +32,27 @@ std::string StableRequestId(const std::string& work) {
          "-" + hex.substr(16, 4) + "-" + hex.substr(20);
 }
 
+// The part of gRPC's message that says why.
+std::string Cause(const Status& status) {
+  std::string message(status.message());
+  for (const std::string prefix :
+       {"failed to connect to all addresses; last error: ", "UNKNOWN: "}) {
+    if (message.rfind(prefix, 0) == 0) {
+      message.erase(0, prefix.size());
+    }
+  }
+  return message;
+}
+
 // "cannot be reached" with the address, for errors of the connection.
 Status Explain(const Status& status, const std::string& address) {
   if (!absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status)) {
     return status;
   }
-  return Annotate(status, fmt::format("the coordinator at {} cannot be "
-                                      "reached: check that it runs, the "
-                                      "address and the network",
-                                      address));
+  return Unavailable(
+      "the coordinator at {} cannot be reached ({}): check that it runs, the "
+      "address and the network",
+      address, Cause(status));
 }
 
 // A call of a stub with its retries.
@@ -58,14 +70,14 @@ StatusOr<Response> CallWithRetry(
       context.set_deadline(std::chrono::system_clock::now() +
                            std::chrono::seconds(kCallSeconds));
       const CallGuard guard(context, options.retry.cancellation);
-      status = rpc::FromGrpcStatus(method(&context, request, &response));
+      status =
+          Explain(rpc::FromGrpcStatus(method(&context, request, &response)),
+                  options.address);
     }
     if (status.ok()) {
       return response;
     }
-    if (Status stop = retrier.AfterFailure(status); !stop.ok()) {
-      return Explain(stop, options.address);
-    }
+    RETURN_IF_ERROR(retrier.AfterFailure(status));
   }
 }
 
@@ -175,14 +187,13 @@ class GrpcClient : public CoordinatorClient {
           reader->Finish();
           return absl::OkStatus();
         }
-        status = rpc::FromGrpcStatus(reader->Finish());
+        status =
+            Explain(rpc::FromGrpcStatus(reader->Finish()), options_.address);
       }
       if (status.ok()) {
         return status;
       }
-      if (Status stop = retrier.AfterFailure(status); !stop.ok()) {
-        return Explain(stop, options_.address);
-      }
+      RETURN_IF_ERROR(retrier.AfterFailure(status));
     }
   }
 

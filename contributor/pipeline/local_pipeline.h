@@ -33,7 +33,7 @@ AnchorFacts FactsOf(const FetchedAnchor& anchor);
 class LocalPipeline {
  public:
   // Settings are resolved and the text is looked at (not opened).
-  // INVALID_ARGUMENT, FAILED_PRECONDITION as ResolveSettings; NOT_FOUND when
+  // INVALID_ARGUMENT as ResolveSettings; NOT_FOUND when
   // text is not there.
   static StatusOr<LocalPipeline> Create(const Home& home,
                                         const config::ContributorConfig& config,

@@ -73,21 +73,21 @@ Status CheckShape(const Settings& settings, const AnchorFacts& anchor) {
       anchor.max_width > 0 ? anchor.max_width : anchor.intermediate_size;
   if (settings.width <= 0 || settings.width > highest ||
       settings.width % anchor.block != 0) {
-    return FailedPrecondition(
+    return InvalidArgument(
         "expert.width: got {}, wanted a multiple of {} from {} to {} (policy "
         "of {}); correct it in contributor.textproto",
         settings.width, anchor.block, anchor.block, highest, anchor.name);
   }
   if (settings.first_layer < anchor.first_layer ||
       settings.first_layer >= anchor.num_layers) {
-    return FailedPrecondition(
+    return InvalidArgument(
         "expert.first_layer: got {}, wanted {} to {} (policy of {})",
         settings.first_layer, anchor.first_layer, anchor.num_layers - 1,
         anchor.name);
   }
   if (settings.recipe == Recipe::kPruneAndDistil &&
       settings.width == anchor.intermediate_size) {
-    return FailedPrecondition(
+    return InvalidArgument(
         "expert.recipe: PRUNE_AND_DISTIL needs a width below the anchor's {}, "
         "got {}; choose TRAIN for a full-width expert",
         anchor.intermediate_size, settings.width);

@@ -55,8 +55,8 @@ struct Settings {
 // what was got and what is wanted.
 Status CheckConfig(const config::ContributorConfig& config);
 
-// INVALID_ARGUMENT as CheckConfig; FAILED_PRECONDITION for a width or first
-// layer that the anchor's policy refuses. `default_contribution` is the
+// INVALID_ARGUMENT as CheckConfig, and for a width or first layer that the
+// anchor's policy refuses. `default_contribution` is the
 // contributor's id.
 StatusOr<Settings> ResolveSettings(const config::ContributorConfig& config,
                                    const AnchorFacts& anchor,
