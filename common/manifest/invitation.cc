@@ -1,9 +1,9 @@
 #include "common/manifest/invitation.h"
 
-#include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "common/base/json.h"
+#include "common/base/names.h"
 #include "common/base/text.h"
 #include "common/crypto/base64.h"
 #include "common/crypto/certificate.h"
@@ -15,23 +15,6 @@ namespace {
 constexpr std::string_view kType = "tributary-invitation/v1";
 constexpr size_t kSecretBytes = 32;
 constexpr int64_t kLastTime = 253'402'300'799;  // 9999-12-31T23:59:59Z
-
-bool IsHostAndPort(std::string_view address) {
-  const size_t colon = address.rfind(':');
-  if (colon == std::string_view::npos || colon == 0) {
-    return false;
-  }
-  const std::string_view host = address.substr(0, colon);
-  const std::string_view digits = address.substr(colon + 1);
-  int port = 0;
-  const auto [end, error] =
-      std::from_chars(digits.data(), digits.data() + digits.size(), port);
-  const bool bracketed = host.front() == '[' && host.back() == ']';
-  return error == std::errc() && end == digits.data() + digits.size() &&
-         port >= 1 && port <= 65535 &&
-         (bracketed || host.find(':') == std::string_view::npos) &&
-         host.find_first_of(" /\t\r\n") == std::string_view::npos;
-}
 
 std::string ReadSecret(const JsonReader& reader) {
   const std::string hex = reader.String(0, 2 * kSecretBytes);
@@ -72,7 +55,8 @@ StatusOr<Invitation> Invitation::FromJson(std::string_view json) {
   invitation.federation = root.Field("federation").Id();
   invitation.contributor_id = root.Field("contributor_id").Id();
   invitation.address = root.Field("address").String(1, 300);
-  if (!IsHostAndPort(invitation.address)) {
+  const StatusOr<HostPort> address = ParseHostPort(invitation.address);
+  if (!address.ok() || address->port == 0) {
     root.Field("address").Fail(
         fmt::format("got \"{}\", wanted host:port", invitation.address));
   }

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "common/base/names.h"
 #include "common/crypto/digest.h"
 #include "common/manifest/canonical_json.h"
 #include "common/manifest/resource_name.h"
@@ -117,10 +118,7 @@ std::string JsonReader::Id() const {
     return {};
   }
   if (!IsValidId(*text)) {
-    Fail(
-        fmt::format("got \"{}\", wanted 1 to 63 of a-z, 0-9 and \"-\", not "
-                    "beginning or ending with \"-\"",
-                    Excerpt(*text)));
+    Fail(fmt::format("got \"{}\", wanted {}", Excerpt(*text), kNameRule));
   }
   return *text;
 }

@@ -1,12 +1,11 @@
 #include "common/manifest/resource_name.h"
 
-#include <algorithm>
 #include <charconv>
+
+#include "common/base/names.h"
 
 namespace tributary::manifest {
 namespace {
-
-constexpr size_t kMaxIdBytes = 63;
 
 // A number of 1 or more without leading zeros, or 0.
 int64_t ParseNumber(std::string_view digits) {
@@ -40,19 +39,12 @@ std::string_view CollectionName(Collection collection) {
   return "";
 }
 
-bool IsValidId(std::string_view id) {
-  return !id.empty() && id.size() <= kMaxIdBytes && id.front() != '-' &&
-         id.back() != '-' && std::all_of(id.begin(), id.end(), [](char c) {
-           return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
-         });
-}
+bool IsValidId(std::string_view id) { return IsValidName(id); }
 
 Status CheckId(std::string_view field, std::string_view id) {
   if (!IsValidId(id)) {
-    return InvalidArgument(
-        "{}: got \"{}\", wanted 1 to 63 of a-z, 0-9 and \"-\", not beginning "
-        "or ending with \"-\"",
-        field, Excerpt(id));
+    return InvalidArgument("{}: got \"{}\", wanted {}", field, Excerpt(id),
+                           kNameRule);
   }
   return absl::OkStatus();
 }
