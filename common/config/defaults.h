@@ -13,13 +13,13 @@ namespace tributary::config {
 // empty: what other facts decide (public_address, experts.max_width: the
 // anchor's width; purge_grace: at once) and what 0 or empty itself means
 // (worker).
-StatusOr<CoordinatorConfig> CompleteConfig(CoordinatorConfig config);
+StatusOr<CoordinatorConfig> CompleteConfig(const CoordinatorConfig& config);
 
 // The same; `contributor_id` is the default name of the contribution. Stays 0
 // or empty: what the anchor's policy decides (data.window_tokens,
 // expert.width, expert.first_layer), limits that 0 switches off, the lists of
 // paths, and worker.
-StatusOr<ContributorConfig> CompleteConfig(ContributorConfig config,
+StatusOr<ContributorConfig> CompleteConfig(const ContributorConfig& config,
                                            std::string_view contributor_id);
 
 // INVALID_ARGUMENT unless data.train names something.

@@ -1,6 +1,7 @@
 #include "common/config/text_config.h"
 
 #include "common/base/files.h"
+#include "common/base/text.h"
 #include "google/protobuf/io/tokenizer.h"
 #include "google/protobuf/text_format.h"
 
@@ -31,13 +32,20 @@ class FirstError : public google::protobuf::io::ErrorCollector {
 
 Status LoadTextConfig(const std::filesystem::path& path,
                       google::protobuf::Message* message) {
-  StatusOr<std::string> text = ReadFile(path, kMaxConfigBytes);
-  RETURN_IF_ERROR(text.status());
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxConfigBytes));
+  return ParseTextConfig(text, path.string(), message);
+}
+
+Status ParseTextConfig(std::string_view text, std::string_view file_name,
+                       google::protobuf::Message* message) {
+  if (const auto position = FirstInvalidUtf8(text)) {
+    return InvalidArgument("{}: not UTF-8 at byte {}", file_name, *position);
+  }
   FirstError error;
   google::protobuf::TextFormat::Parser parser;
   parser.RecordErrorsTo(&error);
-  if (!parser.ParseFromString(*text, message)) {
-    return InvalidArgument("{}: {}", path.string(), error.text());
+  if (!parser.ParseFromString(std::string(text), message)) {
+    return InvalidArgument("{}: {}", file_name, error.text());
   }
   return absl::OkStatus();
 }

@@ -55,5 +55,33 @@ TEST_F(TextConfigTest, MissingFileIsNotFound) {
             absl::StatusCode::kNotFound);
 }
 
+// The parser's column for an unknown field is the one behind its name.
+TEST_F(TextConfigTest, EveryFaultHasAPlace) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"federation: 'a'\n  fedration: 'b'\n", "line 2, column 12: "},
+      {"federation: 'a'\n  fedration: 'b'\n", "\"fedration\""},
+      {"experts {\n  top: 1\n}", "line 2, column 6: "},
+      {"experts { top_k: 99999999999 }", "line 1, column 18: Integer out of"},
+      {"experts {", "line 1, column "},
+      {"federation: 'a'\nfederation: 'b'", "line 2, column "},
+      {"federation: 'a\n", "line 1, column "},
+      {"[x.y] { }", "line 1, column "},
+      {"1: 2", "line 1, column 1: "},
+      {"federation: '\xff'", "not UTF-8 at byte 13"},
+  };
+  for (const auto& [text, message] : cases) {
+    config_.Clear();
+    const Status status = Load(text);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << text;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(message)) << text;
+  }
+}
+
+TEST_F(TextConfigTest, ParsesATextUnderAName) {
+  EXPECT_TRUE(ParseTextConfig("federation: 'f'", "here", &config_).ok());
+  EXPECT_THAT(std::string(ParseTextConfig("x: 1", "here", &config_).message()),
+              HasSubstr("here: line 1, column 2: "));
+}
+
 }  // namespace
 }  // namespace tributary::config
