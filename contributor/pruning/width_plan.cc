@@ -1,8 +1,9 @@
 #include "contributor/pruning/width_plan.h"
 
 #include <algorithm>
-#include <cmath>
+#include <functional>
 #include <numeric>
+#include <tuple>
 
 namespace tributary::contributor {
 namespace {
@@ -31,23 +32,30 @@ StatusOr<ExpertLayout> PlanExplicit(const ModelConfig& anchor,
   return ExpertLayout{widths};
 }
 
-// How many of the highest scores of all layers each layer has.
+// How many of the `channels` highest scores of all layers each layer has. Equal
+// scores are taken from all layers in turn.
 std::vector<int64_t> CountHighest(const std::vector<std::vector<float>>& scores,
                                   int64_t first_layer, int64_t channels) {
   struct Channel {
     double score;
+    size_t rank;  // within its layer
     size_t layer;
   };
   std::vector<Channel> all;
   for (size_t l = first_layer; l < scores.size(); ++l) {
-    const double sum = std::accumulate(scores[l].begin(), scores[l].end(), 0.0);
-    for (const float score : scores[l]) {
-      all.push_back({sum > 0 ? score * scores[l].size() / sum : 0, l});
+    std::vector<float> sorted = scores[l];
+    std::sort(sorted.begin(), sorted.end(), std::greater<>());
+    const double sum = std::accumulate(sorted.begin(), sorted.end(), 0.0);
+    const double scale =
+        sum > 0 ? static_cast<double>(sorted.size()) / sum : 0.0;
+    for (size_t i = 0; i < sorted.size(); ++i) {
+      all.push_back({sorted[i] * scale, i, l});
     }
   }
-  std::stable_sort(
-      all.begin(), all.end(),
-      [](const Channel& a, const Channel& b) { return a.score > b.score; });
+  std::sort(all.begin(), all.end(), [](const Channel& a, const Channel& b) {
+    return std::tuple(-a.score, a.rank, a.layer) <
+           std::tuple(-b.score, b.rank, b.layer);
+  });
   std::vector<int64_t> counts(scores.size(), 0);
   for (size_t i = 0; i < all.size() && i < static_cast<size_t>(channels); ++i) {
     ++counts[all[i].layer];

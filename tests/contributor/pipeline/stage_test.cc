@@ -1,0 +1,238 @@
+#include "contributor/pipeline/stage.h"
+
+#include <filesystem>
+#include <optional>
+
+#include "contributor/pipeline/fingerprint.h"
+#include "contributor/pipeline/settings.h"
+#include "gmock/gmock.h"
+#include "tests/contributor/pipeline/fakes.h"
+
+namespace tributary::contributor {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class StageTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto folder = TemporaryDirectory::Create("stage-test");
+    ASSERT_TRUE(folder.ok());
+    folder_.emplace(*std::move(folder));
+    store_ = std::make_unique<StageStore>(folder_->path() / "pipeline");
+    first_.name = "first";
+    first_.job.add_tasks()->mutable_prepare_text()->set_window_tokens(64);
+    first_.outputs = {kTokensFile};
+    second_.name = "second";
+    second_.job.add_tasks()->mutable_calibrate();
+    second_.after = {"first"};
+    second_.outputs = {kTrunkFile};
+  }
+
+  Status RunBoth() {
+    RETURN_IF_ERROR(store_->Run(first_, worker_, nullptr).status());
+    return store_->Run(second_, worker_, nullptr).status();
+  }
+
+  std::optional<TemporaryDirectory> folder_;
+  std::unique_ptr<StageStore> store_;
+  FakeWorker worker_;
+  Stage first_;
+  Stage second_;
+};
+
+TEST_F(StageTest, AFinishedStageIsNotRunAgain) {
+  ASSERT_TRUE(RunBoth().ok());
+  ASSERT_TRUE(RunBoth().ok());
+  EXPECT_THAT(worker_.runs, ElementsAre("first", "second"));
+  EXPECT_EQ(*store_->State(second_), StageState::kDone);
+}
+
+TEST_F(StageTest, AStageNeedsTheStagesBeforeIt) {
+  EXPECT_TRUE(absl::IsFailedPrecondition(store_->Key(second_).status()));
+  EXPECT_EQ(*store_->State(second_), StageState::kMissing);
+}
+
+TEST_F(StageTest, AKilledStageRunsAgainInItsFolder) {
+  worker_.fail_at = "first";
+  EXPECT_FALSE(RunBoth().ok());
+  EXPECT_EQ(*store_->State(first_), StageState::kIncomplete);
+  const fs::path checkpoint = store_->Folder("first") / "checkpoint";
+  ASSERT_TRUE(WriteFileAtomic(checkpoint, "half way").ok());
+  ASSERT_TRUE(RunBoth().ok());
+  EXPECT_TRUE(fs::exists(checkpoint));
+}
+
+TEST_F(StageTest, ChangedInputsStartAnewFromThereOn) {
+  ASSERT_TRUE(RunBoth().ok());
+  const fs::path stray = store_->Folder("first") / "checkpoint";
+  ASSERT_TRUE(WriteFileAtomic(stray, "of the old inputs").ok());
+  first_.input_digests = {"other text"};
+  EXPECT_EQ(*store_->State(first_), StageState::kMissing);
+  ASSERT_TRUE(RunBoth().ok());
+  EXPECT_FALSE(fs::exists(stray));
+  EXPECT_THAT(worker_.runs, ElementsAre("first", "second", "first", "second"));
+}
+
+TEST_F(StageTest, ALostOutputIsMadeAgain) {
+  ASSERT_TRUE(RunBoth().ok());
+  fs::remove(store_->Folder("second") / kTrunkFile);
+  EXPECT_EQ(*store_->State(second_), StageState::kIncomplete);
+  ASSERT_TRUE(RunBoth().ok());
+  EXPECT_THAT(worker_.runs, ElementsAre("first", "second", "second"));
+}
+
+TEST_F(StageTest, LimitsDoNotCountButSettingsDo) {
+  const std::string key = *store_->Key(first_);
+  first_.job.set_threads(2);
+  first_.job.set_memory_limit_bytes(1 << 30);
+  first_.job.set_id("other");
+  EXPECT_EQ(*store_->Key(first_), key);
+  first_.job.set_seed(7);
+  EXPECT_NE(*store_->Key(first_), key);
+}
+
+TEST_F(StageTest, AWorkerThatLeavesNoOutputIsAnError) {
+  first_.outputs = {"something else"};
+  EXPECT_TRUE(absl::IsInternal(store_->Run(first_, worker_, nullptr).status()));
+}
+
+TEST_F(StageTest, FingerprintsSeeChangesWithoutOpeningFiles) {
+  const fs::path text = folder_->path() / "text";
+  ASSERT_TRUE(MakeDirectories(text).ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(FingerprintPaths({text}).status()));
+  ASSERT_TRUE(WriteFileAtomic(text / "a.txt", "secret").ok());
+  ASSERT_EQ(chmod((text / "a.txt").c_str(), 0), 0);
+  const auto before = FingerprintPaths({text});
+  ASSERT_TRUE(before.ok()) << before.status();
+  EXPECT_EQ(*FingerprintPaths({text}), *before);
+  ASSERT_TRUE(WriteFileAtomic(text / "b.txt", "more").ok());
+  EXPECT_NE(*FingerprintPaths({text}), *before);
+  const Status missing = FingerprintPaths({text / "none"}).status();
+  EXPECT_TRUE(absl::IsNotFound(missing));
+  EXPECT_THAT(std::string(missing.message()), HasSubstr("none"));
+}
+
+// Settings.
+
+AnchorFacts Anchor() {
+  return {.name = "anchors/tiny",
+          .digest = std::string(64, 'a'),
+          .directory = "/anchor",
+          .num_layers = 4,
+          .intermediate_size = 384,
+          .block = 128,
+          .first_layer = 2,
+          .max_width = 384,
+          .window_tokens = 64};
+}
+
+config::ContributorConfig Config(int64_t width) {
+  config::ContributorConfig config;
+  config.mutable_data()->add_train("/text");
+  config.mutable_expert()->set_width(width);
+  return config;
+}
+
+TEST(SettingsTest, DefaultsComeFromTheAnchor) {
+  const auto settings = ResolveSettings(Config(256), Anchor(), "site-a");
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  EXPECT_EQ(settings->contribution, "site-a");
+  EXPECT_EQ(settings->first_layer, 2);
+  EXPECT_EQ(settings->data.window_tokens(), 64);
+  EXPECT_EQ(settings->recipe, Recipe::kTrain);
+  EXPECT_EQ(settings->text_share, 0.5);
+}
+
+TEST(SettingsTest, WhatThePolicyRefusesIsNamed) {
+  for (const int64_t width : {0, 100, 512}) {
+    const Status status =
+        ResolveSettings(Config(width), Anchor(), "site-a").status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << width;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("expert.width"));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("128"));
+  }
+  config::ContributorConfig config = Config(128);
+  config.mutable_expert()->set_first_layer(1);
+  EXPECT_FALSE(ResolveSettings(config, Anchor(), "site-a").ok());
+  config = Config(384);
+  config.mutable_expert()->set_recipe(config::Expert::PRUNE_AND_DISTIL);
+  EXPECT_FALSE(ResolveSettings(config, Anchor(), "site-a").ok());
+}
+
+TEST(SettingsTest, BadConfigurationsAreNamed) {
+  config::ContributorConfig config = Config(128);
+  config.set_contribution("Not An Id");
+  EXPECT_THAT(std::string(CheckConfig(config).message()),
+              HasSubstr("contribution"));
+  config = Config(128);
+  config.mutable_expert()->set_router("magic");
+  EXPECT_THAT(std::string(CheckConfig(config).message()), HasSubstr("magic"));
+  config = Config(128);
+  config.mutable_data()->clear_train();
+  EXPECT_THAT(std::string(CheckConfig(config).message()),
+              HasSubstr("data.train"));
+  config = Config(128);
+  config.mutable_training()->set_epochs(-1);
+  EXPECT_THAT(std::string(CheckConfig(config).message()),
+              HasSubstr("training.epochs"));
+}
+
+TEST(PlanTest, TheNarrowRecipeGoesThroughATeacher) {
+  config::ContributorConfig config = Config(128);
+  config.mutable_expert()->set_recipe(config::Expert::PRUNE_AND_DISTIL);
+  const auto settings = ResolveSettings(config, Anchor(), "site-a");
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  const AnchorFacts anchor = Anchor();
+  const StageStore store("/home/pipeline/site-a");
+  const auto stages = PlanStages(*settings, anchor, store, "text");
+  std::vector<std::string> names;
+  for (const Stage& stage : stages) {
+    names.push_back(stage.name);
+  }
+  EXPECT_THAT(names, ElementsAre(kPrepareText, kCalibrate, kFitRouter, kTrain,
+                                 kPrune, kDistill, kExport, kEvaluate));
+  EXPECT_EQ(stages[3].job.tasks(0).train().widths(0), 384);
+  EXPECT_EQ(stages[4].job.tasks(0).prune().widths(0), 128);
+  const job::Distill& distill = stages[5].job.tasks(0).distill();
+  EXPECT_EQ(distill.teacher_path(), store.Output(kTrain, kTrainedFile));
+  EXPECT_EQ(distill.initial_path(), store.Output(kPrune, kPrunedFile));
+  EXPECT_EQ(distill.text_share(), 0.5);
+  EXPECT_EQ(FindStage(stages, "nothing"), nullptr);
+}
+
+TEST(PlanTest, PrivateTextIsReadableInItsOwnStageOnly) {
+  const auto settings = ResolveSettings(Config(128), Anchor(), "site-a");
+  ASSERT_TRUE(settings.ok());
+  const AnchorFacts anchor = Anchor();
+  const StageStore store("/home/pipeline/site-a");
+  for (const Stage& stage : PlanStages(*settings, anchor, store, "text")) {
+    const auto& paths = stage.job.read_paths();
+    const bool reads_text =
+        std::find(paths.begin(), paths.end(), "/text") != paths.end();
+    EXPECT_EQ(reads_text, stage.name == kPrepareText) << stage.name;
+  }
+}
+
+TEST(PlanTest, EvaluationsNameEveryModel) {
+  const auto settings = ResolveSettings(Config(128), Anchor(), "site-a");
+  ASSERT_TRUE(settings.ok());
+  const AnchorFacts anchor = Anchor();
+  const StageStore store("/home/pipeline/site-a");
+  const auto stages = PlanStages(*settings, anchor, store, "text");
+  const Stage* evaluate = FindStage(stages, kEvaluate);
+  ASSERT_NE(evaluate, nullptr);
+  const job::EvaluateDomain& own = evaluate->job.tasks(0).evaluate_domain();
+  ASSERT_EQ(own.models_size(), 3);
+  EXPECT_EQ(own.models(2).label(), "own_unfolded");
+  EXPECT_EQ(own.models(2).model().router_paths(0),
+            store.Output(kFitRouter, kRouterUnfoldedFile));
+  const job::EvaluateDomain& open = evaluate->job.tasks(1).evaluate_domain();
+  EXPECT_EQ(open.tokens_path(), "/anchor/public/tokens.safetensors");
+  EXPECT_EQ(open.trunk_path(), "");
+}
+
+}  // namespace
+}  // namespace tributary::contributor
