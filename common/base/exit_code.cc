@@ -1,8 +1,27 @@
 #include "common/base/exit_code.h"
 
+#include <string>
+
+#include "absl/strings/cord.h"
+
 namespace tributary {
 
+namespace {
+
+constexpr char kExitCodePayload[] = "tributary/exit-code";
+
+}  // namespace
+
+Status WithExitCode(Status status, ExitCode code) {
+  status.SetPayload(kExitCodePayload,
+                    absl::Cord(std::to_string(static_cast<int>(code))));
+  return status;
+}
+
 ExitCode ExitCodeFor(const Status& status) {
+  if (const auto payload = status.GetPayload(kExitCodePayload)) {
+    return static_cast<ExitCode>(std::stoi(std::string(*payload)));
+  }
   switch (status.code()) {
     case absl::StatusCode::kOk:
       return ExitCode::kOk;

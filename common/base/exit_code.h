@@ -20,6 +20,10 @@ enum class ExitCode : int {
   kCancelled = 130,         // interrupted
 };
 
+// The same error, for which ExitCodeFor answers `code` instead of what its
+// status code stands for. `status` must not be OK.
+Status WithExitCode(Status status, ExitCode code);
+
 // The exit code that stands for `status`.
 ExitCode ExitCodeFor(const Status& status);
 

@@ -27,8 +27,8 @@ std::string ExplainHandshake(const std::string& message) {
   }
   if (name) {
     return "the coordinator's certificate does not name the address that was "
-           "dialled: add the host to public_hosts of the coordinator and run "
-           "its `init --renew-server-certificate` (" +
+           "dialled: add the host to public_hosts in coordinator.textproto and "
+           "restart the coordinator (" +
            message + ")";
   }
   return "";

@@ -48,6 +48,9 @@ ContributionState StateFor(Outcome outcome) {
       return ContributionState::kAccepted;
     case Outcome::kQuarantined:
       return ContributionState::kQuarantined;
+    case Outcome::kError:
+      // The bytes are there; submitting again tries again.
+      return ContributionState::kUploading;
     default:
       return ContributionState::kRejected;
   }

@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "common/base/exit_code.h"
 #include "coordinator/storage/schema.h"
 
 namespace tributary::coordinator {
@@ -14,7 +15,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kBusyMs = 10'000;
-constexpr char kNewerSchema[] = "was written by a newer version";
 
 Status FromSqlite(const SQLite::Exception& error, const std::string& what) {
   const std::string message = what + ": " + error.what();
@@ -58,10 +58,12 @@ Status Migrate(SQLite::Database& database, const fs::path& path,
   }
   const int64_t newest = static_cast<int64_t>(Migrations().size());
   if (version > newest) {
-    return FailedPrecondition(
-        "{}: {}: its schema is {}, this program knows up to {}; use the newer "
-        "program or restore a backup",
-        path.string(), kNewerSchema, version, newest);
+    return WithExitCode(
+        FailedPrecondition("{}: was written by a newer version: its schema is "
+                           "{}, this program knows up to {}; use the newer "
+                           "program or restore a backup",
+                           path.string(), version, newest),
+        ExitCode::kNewerSchema);
   }
   if (version < newest && mode == Database::Mode::kReadOnly) {
     return FailedPrecondition(
@@ -79,11 +81,6 @@ Status Migrate(SQLite::Database& database, const fs::path& path,
 }
 
 }  // namespace
-
-bool IsNewerSchema(const Status& status) {
-  return absl::IsFailedPrecondition(status) &&
-         status.message().find(kNewerSchema) != absl::string_view::npos;
-}
 
 Database::Database(std::unique_ptr<SQLite::Database> connection, Mode mode)
     : connection_(std::move(connection)), mode_(mode) {}

@@ -45,7 +45,7 @@ class Database {
   };
 
   // NOT_FOUND: there is no such file. FAILED_PRECONDITION: not a database of
-  // this program, or of a newer version (IsNewerSchema tells); DATA_LOSS: a
+  // this program, or of a newer version (ExitCode::kNewerSchema); DATA_LOSS: a
   // damaged file.
   static StatusOr<std::unique_ptr<Database>> Open(
       const std::filesystem::path& path, Mode mode);
@@ -90,8 +90,5 @@ class Database {
   std::condition_variable change_;
   std::atomic<uint64_t> changes_{0};
 };
-
-// Whether `status` says that the database was written by a newer version.
-bool IsNewerSchema(const Status& status);
 
 }  // namespace tributary::coordinator

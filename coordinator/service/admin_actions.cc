@@ -1,0 +1,150 @@
+#include "coordinator/service/admin_actions.h"
+
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "common/manifest/resource_name.h"
+#include "coordinator/admission/admission.h"
+#include "coordinator/storage/anchor_store.h"
+#include "coordinator/storage/contribution_store.h"
+#include "coordinator/storage/contributor_store.h"
+#include "coordinator/storage/job_store.h"
+#include "coordinator/storage/release_store.h"
+
+namespace tributary::coordinator {
+
+using manifest::Collection;
+using manifest::ResourceName;
+
+Status RecordInvitation(const Core& core, Transaction& transaction,
+                        const Caller& caller, const std::string& contributor,
+                        const std::string& secret_sha256,
+                        int64_t expire_time_s) {
+  ContributorStore store(transaction);
+  const auto row = store.Find(contributor);
+  if (row && row->state == ContributorState::kRevoked) {
+    return FailedPrecondition(
+        "contributors/{} is revoked; invite it under another id", contributor);
+  }
+  store.EnsureInvited(contributor, core.now_s());
+  store.DropInvitations(contributor);
+  store.AddInvitation({.secret_sha256 = secret_sha256,
+                       .contributor = contributor,
+                       .create_time_s = core.now_s(),
+                       .expire_time_s = expire_time_s});
+  return core.Audit(
+      transaction,
+      {.actor = caller.uri,
+       .action = "contributor.invite",
+       .subject = ResourceName(Collection::kContributors, contributor)},
+      {{"expire_time_s", expire_time_s}});
+}
+
+Status Revoke(const Core& core, Transaction& transaction, const Caller& caller,
+              const std::string& contributor) {
+  ContributorStore store(transaction);
+  if (!store.Find(contributor)) {
+    return NotFound("contributors/{}: no such contributor", contributor);
+  }
+  store.SetState(contributor, ContributorState::kRevoked);
+  store.DropInvitations(contributor);
+  return core.Audit(
+      transaction,
+      {.actor = caller.uri,
+       .action = "contributor.revoke",
+       .subject = ResourceName(Collection::kContributors, contributor)},
+      Json::object());
+}
+
+Status Decide(const Core& core, Transaction& transaction, const Caller& caller,
+              const OperatorDecision& request) {
+  const std::string& id = request.contribution;
+  ContributionStore contributions(transaction);
+  const auto row = contributions.Find(id);
+  if (!row) {
+    return NotFound("contributions/{}: no such contribution", id);
+  }
+  const bool accept = request.outcome == Outcome::kAccepted;
+  const bool late_rejection =
+      !accept && row->state == ContributionState::kAccepted;
+  if (row->state != ContributionState::kQuarantined && !late_rejection) {
+    return FailedPrecondition(
+        "contributions/{} is {}; only QUARANTINED ones are decided, and "
+        "ACCEPTED ones rejected",
+        id, ToString(row->state));
+  }
+  for (const ReleaseRow& release : ReleaseStore(transaction).ListHolding(id)) {
+    if (late_rejection &&
+        (release.served() || release.state == ReleaseState::kBuilding)) {
+      return FailedPrecondition(
+          "contributions/{} is part of {}; it can only be withdrawn", id,
+          manifest::ReleaseName(release.number));
+    }
+  }
+  Decision decision;
+  if (!row->decision_json.empty()) {
+    ASSIGN_OR_RETURN(decision, Decision::FromJson(row->decision_json));
+  }
+  decision.outcome = request.outcome;
+  decision.reason =
+      request.reason.empty() ? "accepted by the operator" : request.reason;
+  decision.decide_time_s = core.now_s();
+  decision.gates.push_back(
+      {.gate = "operator", .passed = accept, .detail = decision.reason});
+  ASSIGN_OR_RETURN(const std::string json, decision.ToJson());
+  contributions.SetDecision(id, json, core.now_s());
+  contributions.SetState(
+      id, accept ? ContributionState::kAccepted : ContributionState::kRejected,
+      core.now_s());
+  RETURN_IF_ERROR(core.Audit(
+      transaction,
+      {.actor = caller.uri,
+       .action = "contribution.decide",
+       .subject = ResourceName(Collection::kContributions, id)},
+      {{"outcome", ToString(decision.outcome)}, {"reason", decision.reason}}));
+  if (accept && core.settings.releases.build_on_accept) {
+    return QueueBuildOnAccept(core, transaction, row->anchor_digest);
+  }
+  return absl::OkStatus();
+}
+
+StatusOr<int64_t> CreateRelease(const Core& core, Transaction& transaction,
+                                const Caller& caller,
+                                const std::string& router_mode) {
+  const std::string mode = router_mode.empty() ? "discriminant" : router_mode;
+  if (mode != "discriminant" && mode != "trained") {
+    return InvalidArgument(
+        "router_mode: got '{}', wanted discriminant or trained: rows that "
+        "contributors made",
+        mode);
+  }
+  const auto anchor = AnchorStore(transaction).Current();
+  if (!anchor) {
+    return FailedPrecondition(
+        "no anchor is published yet; run `anchor publish` first");
+  }
+  std::vector<std::string> ids;
+  for (const ContributionRow& row :
+       ContributionStore(transaction).ListAccepted(anchor->digest)) {
+    ids.push_back(row.id);
+  }
+  if (ids.empty()) {
+    return FailedPrecondition(
+        "no contribution is accepted for anchors/{}; a release needs at least "
+        "one",
+        anchor->id);
+  }
+  const int64_t number =
+      ReleaseStore(transaction).Create(anchor->digest, mode, ids, core.now_s());
+  JobStore(transaction)
+      .Add(JobKind::kBuildRelease, manifest::ReleaseName(number), core.now_s(),
+           core.now_s());
+  RETURN_IF_ERROR(core.Audit(transaction,
+                             {.actor = caller.uri,
+                              .action = "release.queue",
+                              .subject = manifest::ReleaseName(number)},
+                             {{"experts", ids}}));
+  return number;
+}
+
+}  // namespace tributary::coordinator

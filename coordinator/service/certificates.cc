@@ -1,0 +1,51 @@
+#include "coordinator/service/certificates.h"
+
+#include "common/crypto/certificate.h"
+#include "common/crypto/digest.h"
+#include "common/manifest/spiffe.h"
+
+namespace tributary::coordinator {
+
+StatusOr<CertificateRow> IssueContributorCertificate(
+    const ServiceContext& context, Transaction& transaction,
+    const std::string& contributor, const std::string& request_pem) {
+  StatusOr<crypto::SigningRequest> request =
+      crypto::SigningRequest::FromPem(request_pem);
+  if (!request.ok()) {
+    return InvalidArgument("certificate_signing_request_pem: {}",
+                           std::string(request.status().message()));
+  }
+  const manifest::Identity identity{
+      .federation = context.core.settings.federation,
+      .role = manifest::Role::kContributor,
+      .id = contributor};
+  ASSIGN_OR_RETURN(const crypto::Certificate certificate,
+                   context.ca.Issue(request->public_key(),
+                                    {.common_name = contributor,
+                                     .uris = {identity.ToUri()},
+                                     .usages = {crypto::KeyUsage::kClient},
+                                     .lifetime_s = kContributorCertificateS}));
+  CertificateRow row{.serial = certificate.serial(),
+                     .contributor = contributor,
+                     .key_id = certificate.public_key().key_id(),
+                     .pem = certificate.ToPem(),
+                     .create_time_s = context.core.now_s(),
+                     .expire_time_s = certificate.not_after_s()};
+  ContributorStore(transaction).AddCertificate(row);
+  return row;
+}
+
+std::string InvitationSecret(const ServiceContext& context,
+                             const std::string& request_id,
+                             const std::string& contributor) {
+  // Two nested hashes keyed with the CA's private key, as in HMAC.
+  const std::string key = context.ca.key().ToPem();
+  crypto::Sha256 inner;
+  inner.Update("tributary invitation inner\n" + key + "\n" + request_id + "\n" +
+               contributor);
+  crypto::Sha256 outer;
+  outer.Update("tributary invitation outer\n" + key + "\n" + inner.Bytes());
+  return outer.Bytes();
+}
+
+}  // namespace tributary::coordinator

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <string>
+
+#include "common/base/status.h"
+#include "coordinator/service/service_context.h"
+#include "coordinator/storage/contributor_store.h"
+
+namespace tributary::coordinator {
+
+// Contributors' certificates: 30 days.
+inline constexpr int64_t kContributorCertificateS = 30 * crypto::kDaySeconds;
+
+// Certifies the key of a signing request for a contributor and records it.
+// INVALID_ARGUMENT: malformed request. What else the request asks for is
+// ignored.
+StatusOr<CertificateRow> IssueContributorCertificate(
+    const ServiceContext& context, Transaction& transaction,
+    const std::string& contributor, const std::string& request_pem);
+
+// Makes an invitation and stores the hash of its secret. The secret derives
+// from the CA's key and `request_id`, so that a repeated request gets it again
+// though it is stored nowhere.
+std::string InvitationSecret(const ServiceContext& context,
+                             const std::string& request_id,
+                             const std::string& contributor);
+
+}  // namespace tributary::coordinator

@@ -1,0 +1,205 @@
+#include "coordinator/service/server.h"
+
+#include <grpcpp/ext/health_check_service_server_builder_option.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
+#include <grpcpp/server_builder.h>
+
+#include <chrono>
+
+#include "common/base/log.h"
+#include "common/rpc/blob_stream.h"
+#include "common/rpc/channel.h"
+#include "coordinator/service/admin_service.h"
+#include "coordinator/service/blob_service.h"
+#include "coordinator/service/contribution_service.h"
+#include "coordinator/service/enrolment_service.h"
+#include "coordinator/service/reader_services.h"
+#include "coordinator/storage/request_store.h"
+
+namespace tributary::coordinator {
+namespace {
+
+constexpr std::chrono::seconds kDrainTime(5);
+constexpr std::chrono::seconds kMaintenanceInterval(10);
+constexpr int kCollectEvery = 360;  // maintenance intervals: an hour
+constexpr int64_t kKeepRequestsS = 30 * crypto::kDaySeconds;
+constexpr int kMaxThreads = 256;
+
+}  // namespace
+
+class Server::Services {
+ public:
+  explicit Services(const ServiceContext& context)
+      : context_(context),
+        enrolment_(context_),
+        anchors_(context_),
+        blobs_(context_),
+        contributions_(context_),
+        releases_(context_),
+        admin_(context_),
+        audit_(context_) {}
+
+  void Register(grpc::ServerBuilder& builder) {
+    builder.RegisterService(&enrolment_);
+    builder.RegisterService(&anchors_);
+    builder.RegisterService(&blobs_);
+    builder.RegisterService(&contributions_);
+    builder.RegisterService(&releases_);
+    builder.RegisterService(&admin_);
+    builder.RegisterService(&audit_);
+  }
+
+ private:
+  const ServiceContext context_;
+  EnrolmentServiceImpl enrolment_;
+  AnchorServiceImpl anchors_;
+  BlobServiceImpl blobs_;
+  ContributionServiceImpl contributions_;
+  ReleaseServiceImpl releases_;
+  AdminServiceImpl admin_;
+  AuditServiceImpl audit_;
+};
+
+Server::Server(Options options, FileLock lock, ServerKeys keys,
+               std::unique_ptr<Database> database,
+               std::unique_ptr<DirectoryBlobStore> store,
+               std::unique_ptr<TaskRunner> runner)
+    : options_(std::move(options)),
+      home_(options_.home),
+      lock_(std::move(lock)),
+      keys_(std::move(keys)),
+      database_(std::move(database)),
+      store_(std::move(store)),
+      runner_(std::move(runner)),
+      catalog_(*database_, *store_, options_.clock),
+      core_{home_,      options_.settings, options_.clock,
+            *database_, catalog_,          keys_.signer},
+      uploads_(options_.clock, rpc::kIdleStreamSeconds),
+      jobs_(std::make_unique<JobRunner>(core_, *runner_)) {}
+
+StatusOr<std::unique_ptr<Server>> Server::Start(
+    Options options, std::unique_ptr<TaskRunner> runner) {
+  const Home home(options.home);
+  StatusOr<FileLock> lock = FileLock::TryAcquire(home.lock());
+  if (absl::IsFailedPrecondition(lock.status())) {
+    return FailedPrecondition(
+        "{}: another coordinator process uses this home; stop it first",
+        home.root().string());
+  }
+  RETURN_IF_ERROR(lock.status());
+  ASSIGN_OR_RETURN(ServerKeys keys,
+                   LoadServerKeys(home, options.settings, options.clock));
+  ASSIGN_OR_RETURN(std::unique_ptr<Database> database,
+                   Database::Open(home.database(), Database::Mode::kExisting));
+  ASSIGN_OR_RETURN(std::unique_ptr<DirectoryBlobStore> store,
+                   DirectoryBlobStore::Create(
+                       {.blobs = home.blobs(), .uploads = home.uploads()}));
+  std::unique_ptr<Server> server(
+      new Server(std::move(options), *std::move(lock), std::move(keys),
+                 std::move(database), std::move(store), std::move(runner)));
+  RETURN_IF_ERROR(server->Listen());
+  return server;
+}
+
+Status Server::Listen() {
+  const std::string& listen = options_.settings.listen_address;
+  services_ = std::make_unique<Services>(
+      ServiceContext{.core = core_,
+                     .ca = keys_.ca,
+                     .signer_certificate_pem = keys_.signer_certificate_pem,
+                     .runner = *runner_,
+                     .jobs = *jobs_,
+                     .uploads = uploads_,
+                     .draining = draining_,
+                     .public_address = public_address_,
+                     .version = options_.version});
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::ServerBuilder builder;
+  rpc::ConfigureServer(builder);
+  grpc::ResourceQuota quota("coordinator");
+  quota.SetMaxThreads(kMaxThreads);
+  builder.SetResourceQuota(quota);
+  int port = 0;
+  builder.AddListeningPort(listen, rpc::ServerCredentials(keys_.tls), &port);
+  services_->Register(builder);
+  server_ = builder.BuildAndStart();
+  if (server_ == nullptr || port == 0) {
+    return Unavailable(
+        "cannot listen on {}: the port is in use or the address is not this "
+        "machine's; change listen_address in {}",
+        listen, home_.config().string());
+  }
+  std::string host = listen.substr(0, listen.rfind(':'));
+  if (IsWildcard(HostOf(listen))) {
+    host = "127.0.0.1";
+  }
+  address_ = host + ":" + std::to_string(port);
+  const std::vector<std::string>& hosts = options_.settings.public_hosts;
+  public_address_ =
+      !options_.settings.public_address.empty()
+          ? options_.settings.public_address
+          : (hosts.empty() ? host : hosts[0]) + ":" + std::to_string(port);
+  if (options_.jobs == Options::Jobs::kThread) {
+    RETURN_IF_ERROR(jobs_->Start());
+  } else {
+    RETURN_IF_ERROR(MakeDirectories(home_.jobs()));
+  }
+  maintenance_ = std::thread([this] { Maintain(); });
+  return WriteFileAtomic(home_.address(), address_ + "\n");
+}
+
+void Server::Maintain() {
+  int intervals = 0;
+  while (true) {
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      if (stop_.wait_for(lock, kMaintenanceInterval,
+                         [&] { return stopping_; })) {
+        return;
+      }
+    }
+    uploads_.CancelIdle();
+    if (++intervals % kCollectEvery != 0) {
+      continue;
+    }
+    if (const auto report = catalog_.Collect(); !report.ok()) {
+      log::Error("collection: {}", report.status().ToString());
+    }
+    const Status status = database_->Transact([&](Transaction& transaction) {
+      RequestStore(transaction).RemoveBefore(core_.now_s() - kKeepRequestsS);
+      return absl::OkStatus();
+    });
+    if (!status.ok()) {
+      log::Error("maintenance: {}", status.ToString());
+    }
+  }
+}
+
+void Server::Shutdown() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (stopping_) {
+      return;
+    }
+    stopping_ = true;
+  }
+  stop_.notify_all();
+  draining_.Cancel();
+  if (server_ != nullptr) {
+    if (auto* health = server_->GetHealthCheckService()) {
+      health->SetServingStatus(false);
+    }
+    std::error_code error;
+    std::filesystem::remove(home_.address(), error);
+    server_->Shutdown(std::chrono::system_clock::now() + kDrainTime);
+  }
+  jobs_->Stop();
+  if (maintenance_.joinable()) {
+    maintenance_.join();
+  }
+}
+
+Server::~Server() { Shutdown(); }
+
+}  // namespace tributary::coordinator

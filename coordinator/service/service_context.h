@@ -1,0 +1,33 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "common/base/cancellation.h"
+#include "common/crypto/certificate_authority.h"
+#include "coordinator/admission/task_runner.h"
+#include "coordinator/service/job_runner.h"
+#include "coordinator/service/upload_registry.h"
+#include "coordinator/storage/core.h"
+
+namespace tributary::coordinator {
+
+// What all services share. Owns nothing.
+struct ServiceContext {
+  const Core& core;
+  const crypto::CertificateAuthority& ca;
+  // The certificate of Core::signer, PEM.
+  const std::string& signer_certificate_pem;
+  TaskRunner& runner;
+  JobRunner& jobs;
+  UploadRegistry& uploads;
+  // Cancelled when the server drains: long calls end.
+  const CancellationToken& draining;
+  // host:port that invitations carry.
+  const std::string& public_address;
+  std::string version;
+};
+
+}  // namespace tributary::coordinator
