@@ -1,0 +1,13 @@
+// The coordinator's worker: opens models and experts of strangers in a
+// sandbox, one job a process.
+
+#include "common/worker/model_tasks.h"
+#include "common/worker/worker_main.h"
+#include "coordinator/worker/tasks.h"
+
+int main(int argc, char** argv) {
+  tributary::worker::TaskRegistry registry;
+  tributary::worker::AddModelTasks(registry);
+  tributary::coordinator::AddCoordinatorTasks(registry);
+  return tributary::worker::WorkerMain(argc, argv, std::move(registry));
+}

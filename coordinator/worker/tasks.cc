@@ -1,0 +1,168 @@
+#include "coordinator/worker/tasks.h"
+
+#include "common/worker/model_tasks.h"
+#include "coordinator/export/export_hugging_face.h"
+#include "coordinator/validation/anchor_statistics.h"
+#include "coordinator/validation/evaluate_release.h"
+#include "coordinator/validation/validate_expert.h"
+
+namespace tributary::coordinator {
+namespace {
+
+using worker::TaskContext;
+
+auto ReportTo(const TaskContext& context) {
+  return [&context](double fraction, const std::string& message) {
+    context.Report(fraction, message);
+  };
+}
+
+// `value` where it is set, else `fallback`.
+template <typename T>
+T Or(T value, T fallback) {
+  return value != T() ? value : fallback;
+}
+
+Status MakeStatistics(const job::Task& task, const TaskContext& context,
+                      job::TaskResult* result) {
+  const job::AnchorStatistics& request = task.anchor_statistics();
+  AnchorStatisticsOptions options;
+  options.model_directory = request.model_directory();
+  for (const job::TextClass& text : request.classes()) {
+    options.classes.push_back(
+        {text.name(), {text.paths().begin(), text.paths().end()}});
+  }
+  options.window_tokens =
+      Or<int64_t>(request.window_tokens(), options.window_tokens);
+  options.windows_per_class =
+      Or<int64_t>(request.windows_per_class(), options.windows_per_class);
+  options.heldout_windows =
+      Or<int64_t>(request.heldout_windows(), options.heldout_windows);
+  options.sample_stride =
+      Or<int64_t>(request.sample_stride(), options.sample_stride);
+  options.first_layer = request.first_layer();
+  options.output_directory = context.output_directory;
+  ASSIGN_OR_RETURN(options.load, worker::LoadOptionsFor(context));
+  options.on_progress = ReportTo(context);
+  ASSIGN_OR_RETURN(const AnchorStatisticsResult made,
+                   MakeAnchorStatistics(options));
+  auto* out = result->mutable_anchor_statistics();
+  out->set_tokens_path(made.tokens_path.string());
+  out->set_statistics_path(made.statistics_path.string());
+  for (const ClassLoss& loss : made.losses) {
+    auto* entry = out->add_losses();
+    entry->set_label(loss.name);
+    entry->set_log_loss(loss.log_loss);
+    entry->set_tokens(loss.tokens);
+    entry->mutable_window_losses()->Assign(loss.window_losses.begin(),
+                                           loss.window_losses.end());
+  }
+  return absl::OkStatus();
+}
+
+ValidationLimits FromProto(const job::AdmissionLimits& message) {
+  const ValidationLimits defaults;
+  return {.max_public_loss_increase = Or(message.max_public_loss_increase(),
+                                         defaults.max_public_loss_increase),
+          .max_public_share =
+              Or(message.max_public_share(), defaults.max_public_share),
+          .max_rms_ratio = Or(message.max_rms_ratio(), defaults.max_rms_ratio),
+          .max_absolute_ratio =
+              Or(message.max_absolute_ratio(), defaults.max_absolute_ratio),
+          .max_row_norm = Or(message.max_row_norm(), defaults.max_row_norm)};
+}
+
+Status Validate(const job::Task& task, const TaskContext& context,
+                job::TaskResult* result) {
+  const job::ValidateExpert& request = task.validate_expert();
+  ValidateExpertOptions options;
+  options.model_directory = request.model_directory();
+  options.expert_path = request.expert_path();
+  options.widths.assign(request.widths().begin(), request.widths().end());
+  options.public_tokens_path = request.public_tokens_path();
+  options.public_statistics_path = request.public_statistics_path();
+  options.limits = FromProto(request.limits());
+  ASSIGN_OR_RETURN(options.load, worker::LoadOptionsFor(context));
+  options.on_progress = ReportTo(context);
+  ASSIGN_OR_RETURN(const std::vector<GateResult> gates,
+                   ValidateExpert(options));
+  for (const GateResult& gate : gates) {
+    auto* entry = result->mutable_validate_expert()->add_gates();
+    entry->set_name(gate.name);
+    entry->set_passed(gate.passed);
+    entry->set_detail(gate.detail);
+    for (const Measurement& measurement : gate.measurements) {
+      auto* value = entry->add_measurements();
+      value->set_name(measurement.name);
+      value->set_value(measurement.value);
+      if (measurement.minimum.has_value()) {
+        value->set_minimum(*measurement.minimum);
+      }
+      if (measurement.maximum.has_value()) {
+        value->set_maximum(*measurement.maximum);
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+void AddLoss(const std::string& label, const evaluation::LogLoss& loss,
+             job::EvaluationResult* result) {
+  auto* entry = result->add_losses();
+  entry->set_label(label);
+  entry->set_log_loss(loss.mean);
+  entry->set_tokens(loss.tokens);
+  entry->mutable_window_losses()->Assign(loss.window_means.begin(),
+                                         loss.window_means.end());
+}
+
+Status Evaluate(const job::Task& task, const TaskContext& context,
+                job::TaskResult* result) {
+  const job::EvaluateRelease& request = task.evaluate_release();
+  EvaluateReleaseOptions options;
+  options.anchor_directory = request.anchor_directory();
+  options.release = worker::FromProto(request.release());
+  options.public_tokens_path = request.public_tokens_path();
+  ASSIGN_OR_RETURN(options.load, worker::LoadOptionsFor(context));
+  options.on_progress = ReportTo(context);
+  ASSIGN_OR_RETURN(const ReleaseEvaluation evaluated, EvaluateRelease(options));
+  AddLoss("anchor", evaluated.anchor, result->mutable_evaluate_release());
+  AddLoss("release", evaluated.release, result->mutable_evaluate_release());
+  return absl::OkStatus();
+}
+
+Status Export(const job::Task& task, const TaskContext& context,
+              job::TaskResult* result) {
+  const job::ExportHuggingFace& request = task.export_hugging_face();
+  const std::filesystem::path name = request.output_name();
+  if (name.empty() || name.has_parent_path() || name == "." || name == "..") {
+    return InvalidArgument("output_name: got \"{}\", wanted a folder name",
+                           request.output_name());
+  }
+  ExportOptions options;
+  options.release_directory = request.release_directory();
+  options.output = context.output_directory / name;
+  options.public_statistics_path = request.public_statistics_path();
+  ASSIGN_OR_RETURN(options.load, worker::LoadOptionsFor(context));
+  options.on_progress = ReportTo(context);
+  ASSIGN_OR_RETURN(const ExportResult exported, ExportHuggingFace(options));
+  auto* out = result->mutable_export_hugging_face();
+  out->set_path(options.output.string());
+  out->set_experts(exported.experts);
+  out->set_padded_width(exported.padded_width);
+  out->set_max_logit_difference(exported.max_logit_difference);
+  out->set_max_fold_difference(exported.max_fold_difference);
+  out->set_compared_tokens(exported.compared_tokens);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddCoordinatorTasks(worker::TaskRegistry& registry) {
+  registry[job::Task::kAnchorStatistics] = MakeStatistics;
+  registry[job::Task::kValidateExpert] = Validate;
+  registry[job::Task::kEvaluateRelease] = Evaluate;
+  registry[job::Task::kExportHuggingFace] = Export;
+}
+
+}  // namespace tributary::coordinator
