@@ -44,7 +44,6 @@ Status EvaluatePipeline(const cli::CommandContext& context,
                    PipelineAnchor(pipeline_context, AnchorChoice::kStored));
   ASSIGN_OR_RETURN(LocalPipeline pipeline,
                    LocalPipeline::Create(session->home(), session->config(),
-                                         session->identity().contributor_id,
                                          FactsOf(anchor)));
   RETURN_IF_ERROR(pipeline.RunUpTo(kEvaluate, pipeline_context.worker,
                                    pipeline_context.progress));

@@ -2,12 +2,12 @@
 
 #include "common/base/files.h"
 #include "common/base/text.h"
+#include "common/config/commented_text.h"
+#include "common/config/defaults.h"
 #include "common/manifest/invitation.h"
-#include "common/manifest/resource_name.h"
 #include "contributor/client/enrol.h"
 #include "contributor/commands/commands.h"
 #include "contributor/commands/common.h"
-#include "contributor/commands/config_text.h"
 
 namespace tributary::contributor {
 namespace {
@@ -19,9 +19,16 @@ struct InitOptions {
   std::string recipe = "train";
   std::string approval = "person";
   std::string retry_for = kShortRetry;
-  uint64_t seed = 0;
-  ConfigChoices choices;
+  std::string compute_lock;
+  std::vector<std::string> train;
+  std::vector<std::string> heldout;
+  // Everything else, straight from the options.
+  config::ContributorConfig config;
 };
+
+constexpr char kConfigHeading[] =
+    "# Configuration of a Tributary contributor. Unknown fields are errors.\n"
+    "# Lines that begin with # and a field show defaults.\n\n";
 
 // Absolute, so that the home works from any folder. NOT_FOUND for none.
 Status MakeAbsolute(const char* option, std::vector<std::string>& paths) {
@@ -36,21 +43,43 @@ Status MakeAbsolute(const char* option, std::vector<std::string>& paths) {
   return absl::OkStatus();
 }
 
+// The options as configuration text. INVALID_ARGUMENT names what is wrong.
+StatusOr<std::string> ConfigText(InitOptions& options,
+                                 const std::string& contributor_id) {
+  RETURN_IF_ERROR(MakeAbsolute("--train", options.train));
+  RETURN_IF_ERROR(MakeAbsolute("--heldout", options.heldout));
+  config::ContributorConfig& config = options.config;
+  for (const std::string& path : options.train) {
+    config.mutable_data()->add_train(path);
+  }
+  for (const std::string& path : options.heldout) {
+    config.mutable_data()->add_heldout(path);
+  }
+  config.mutable_expert()->set_recipe(options.recipe == "prune-and-distil"
+                                          ? config::Expert::PRUNE_AND_DISTIL
+                                          : config::Expert::TRAIN);
+  config.mutable_policy()->set_approval(options.approval == "automatic"
+                                            ? config::SitePolicy::AUTOMATIC
+                                            : config::SitePolicy::PERSON);
+  if (!options.compute_lock.empty()) {
+    std::error_code error;
+    config.mutable_worker()->set_compute_lock_file(
+        fs::absolute(options.compute_lock, error).lexically_normal().string());
+  }
+  ASSIGN_OR_RETURN(const config::ContributorConfig completed,
+                   config::CompleteConfig(config, contributor_id));
+  return kConfigHeading + config::CommentedText(config, completed);
+}
+
 Status Init(const cli::CommandContext& context, InitOptions& options) {
   const Home home(context.home);
-  ConfigChoices& choices = options.choices;
-  choices.prune_and_distil = options.recipe == "prune-and-distil";
-  choices.automatic_approval = options.approval == "automatic";
-  RETURN_IF_ERROR(MakeAbsolute("--train", choices.train));
-  RETURN_IF_ERROR(MakeAbsolute("--heldout", choices.heldout));
-  if (!choices.contribution.empty()) {
-    RETURN_IF_ERROR(manifest::CheckId("--contribution", choices.contribution));
-  }
   StatusOr<std::string> text = ReadFile(options.invitation, 1 << 20);
   RETURN_IF_ERROR(Annotate(text.status(), "--invite"));
   StatusOr<manifest::Invitation> invitation =
       manifest::Invitation::FromJson(*text);
   RETURN_IF_ERROR(Annotate(invitation.status(), options.invitation));
+  ASSIGN_OR_RETURN(const std::string config_text,
+                   ConfigText(options, invitation->contributor_id));
   ASSIGN_OR_RETURN(const double retry_for_s, ParseDuration(options.retry_for));
 
   RETURN_IF_ERROR(MakeDirectories(home.root()));
@@ -61,7 +90,7 @@ Status Init(const cli::CommandContext& context, InitOptions& options) {
       SystemClock()));
   const bool keep = FileSize(home.Config()).ok();
   if (!keep) {
-    RETURN_IF_ERROR(WriteFileAtomic(home.Config(), MakeConfigText(choices)));
+    RETURN_IF_ERROR(WriteFileAtomic(home.Config(), config_text));
   }
   ASSIGN_OR_RETURN(const Identity identity, LoadIdentity(home));
   const auto end = static_cast<double>(identity.certificate.not_after_s());
@@ -81,6 +110,56 @@ Status Init(const cli::CommandContext& context, InitOptions& options) {
   return absl::OkStatus();
 }
 
+// Options that stand for one field each.
+void DeclareFields(CLI::App& command,
+                   const std::shared_ptr<InitOptions>& options) {
+  config::ContributorConfig& config = options->config;
+  command.add_option_function<std::string>(
+      "--contribution",
+      [&config](const std::string& id) { config.set_contribution(id); },
+      "Name of the contribution (default: contributor id)");
+  command.add_option_function<uint64_t>(
+      "--seed", [&config](uint64_t seed) { config.set_seed(seed); },
+      "Seed of training");
+  command.add_option_function<std::string>(
+      "--text-field",
+      [&config](const std::string& field) {
+        config.mutable_data()->set_text_field(field);
+      },
+      "Field of .jsonl lines that holds the text");
+  const auto number = [&](const char* name, auto set, const char* description) {
+    command.add_option_function<int32_t>(name, set, description);
+  };
+  number(
+      "--width",
+      [&config](int32_t width) { config.mutable_expert()->set_width(width); },
+      "Channels of the expert in each layer");
+  number(
+      "--epochs",
+      [&config](int32_t n) { config.mutable_training()->set_epochs(n); },
+      "Passes over the text");
+  number(
+      "--max-train-windows",
+      [&config](int32_t n) { config.mutable_data()->set_max_train_windows(n); },
+      "At most this many windows to train on");
+  number(
+      "--max-heldout-windows",
+      [&config](int32_t n) {
+        config.mutable_data()->set_max_heldout_windows(n);
+      },
+      "At most this many held-out windows");
+  number(
+      "--max-windows-per-document",
+      [&config](int32_t n) {
+        config.mutable_data()->set_max_windows_per_document(n);
+      },
+      "At most this many windows of one document");
+  number(
+      "--threads",
+      [&config](int32_t n) { config.mutable_worker()->set_threads(n); },
+      "Compute threads of the worker (default: all cores)");
+}
+
 }  // namespace
 
 void AddInitCommand(cli::CommandLine& line) {
@@ -92,20 +171,14 @@ void AddInitCommand(cli::CommandLine& line) {
       [options](const cli::CommandContext& context) {
         return Init(context, *options);
       });
-  ConfigChoices& choices = options->choices;
   command
       ->add_option("--invite", options->invitation,
                    "Invitation file from the coordinator's operator")
       ->required();
-  command->add_option("--train", choices.train,
+  command->add_option("--train", options->train,
                       "Private text: file or folder (repeatable)");
-  command->add_option("--heldout", choices.heldout,
+  command->add_option("--heldout", options->heldout,
                       "Private held-out text (repeatable); none: split off");
-  command->add_option("--text-field", choices.text_field,
-                      "Field of .jsonl lines that holds the text");
-  command->add_option("--width", choices.width, "Channels of the expert");
-  command->add_option("--contribution", choices.contribution,
-                      "Name of the contribution (default: contributor id)");
   command->add_option("--recipe", options->recipe, "How the expert is made")
       ->check(CLI::IsMember({"train", "prune-and-distil"}))
       ->capture_default_str();
@@ -114,21 +187,9 @@ void AddInitCommand(cli::CommandLine& line) {
                    "Who approves what leaves the site")
       ->check(CLI::IsMember({"person", "automatic"}))
       ->capture_default_str();
-  command->add_option_function<uint64_t>(
-      "--seed", [options](uint64_t seed) { options->choices.seed = seed; },
-      "Seed of training");
-  command->add_option("--epochs", choices.epochs, "Passes over the text");
-  command->add_option("--max-train-windows", choices.max_train_windows,
-                      "At most this many windows to train on");
-  command->add_option("--max-heldout-windows", choices.max_heldout_windows,
-                      "At most this many held-out windows");
-  command->add_option("--max-windows-per-document",
-                      choices.max_windows_per_document,
-                      "At most this many windows of one document");
-  command->add_option("--threads", choices.threads,
-                      "Compute threads of the worker (default: all cores)");
-  command->add_option("--compute-lock", choices.compute_lock_file,
+  command->add_option("--compute-lock", options->compute_lock,
                       "Workers that name the same file run one at a time");
+  DeclareFields(*command, options);
   DeclareRetry(*command, options->retry_for);
 }
 

@@ -114,8 +114,7 @@ class Preflight {
     const FetchedAnchor anchor = {.manifest = *std::move(manifest),
                                   .digest = answer->digest(),
                                   .directory = ""};
-    const auto settings = ResolveSettings(session_.config(), FactsOf(anchor),
-                                          session_.identity().contributor_id);
+    const auto settings = ResolveSettings(session_.config(), FactsOf(anchor));
     Add("anchor", settings.status(),
         fmt::format("{}: {} layers, FFN {}, {} to fetch", answer->name(),
                     anchor.manifest.model.num_layers,

@@ -43,7 +43,6 @@ Status RunOnPipeline(const cli::CommandContext& context,
                    PipelineAnchor(pipeline_context, AnchorChoice::kStored));
   ASSIGN_OR_RETURN(LocalPipeline pipeline,
                    LocalPipeline::Create(session->home(), session->config(),
-                                         session->identity().contributor_id,
                                          FactsOf(anchor)));
   // The report needs the measurements that follow the export.
   const bool is_export = stage == kExport;

@@ -65,7 +65,6 @@ StatusOr<json> StageStates(Session& session) {
   }
   ASSIGN_OR_RETURN(const LocalPipeline pipeline,
                    LocalPipeline::Create(session.home(), session.config(),
-                                         session.identity().contributor_id,
                                          FactsOf(*anchor)));
   ASSIGN_OR_RETURN(const std::vector<StageState> states, pipeline.States());
   for (size_t i = 0; i < states.size(); ++i) {

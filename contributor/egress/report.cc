@@ -5,32 +5,15 @@
 #include "common/base/json.h"
 #include "common/base/text.h"
 #include "common/crypto/digest.h"
+#include "common/manifest/expert_file_check.h"
 #include "common/model_format/expert_layout.h"
 #include "common/model_format/model_config.h"
-#include "common/model_format/parameter_names.h"
 #include "common/safetensors/reader.h"
 
 namespace tributary::contributor {
 namespace {
 
 constexpr char kReportType[] = "tributary-egress-report/v1";
-
-StatusOr<std::string> RouterDigest(const safetensors::File& file,
-                                   size_t num_layers) {
-  crypto::Sha256 hash;
-  for (size_t l = 0; l < num_layers; ++l) {
-    const auto layer = static_cast<int64_t>(l);
-    for (const std::string& name :
-         {model_format::RouterWeight(layer), model_format::RouterBias(layer)}) {
-      const safetensors::TensorInfo* tensor = file.Find(name);
-      if (tensor == nullptr) {
-        return InvalidArgument("{}: has no {}", file.path().string(), name);
-      }
-      hash.Update(file.Bytes(*tensor));
-    }
-  }
-  return hash.Hex();
-}
 
 // Fills in everything that the expert file says about itself.
 Status DescribeFile(const EgressInputs& inputs,
@@ -47,17 +30,10 @@ Status DescribeFile(const EgressInputs& inputs,
         inputs.expert_file.string());
   }
   manifest.widths = layout.widths;
-  for (const safetensors::TensorInfo& tensor : file->tensors()) {
-    crypto::Sha256 hash;
-    hash.Update(file->Bytes(tensor));
-    manifest.tensors.push_back(
-        {.name = tensor.name,
-         .dtype = std::string(safetensors::DTypeName(tensor.dtype)),
-         .shape = tensor.shape.ToVector(),
-         .sha256 = hash.Hex()});
-  }
-  ASSIGN_OR_RETURN(manifest.router_digest,
-                   RouterDigest(*file, layout.widths.size()));
+  ASSIGN_OR_RETURN(manifest::ExpertFileFacts facts,
+                   manifest::DescribeExpertFile(*file));
+  manifest.tensors = std::move(facts.tensors);
+  manifest.router_digest = std::move(facts.router_digest);
   ASSIGN_OR_RETURN(const crypto::FileDigest digest,
                    crypto::DigestFile(inputs.expert_file));
   manifest.blob = {.sha256 = digest.sha256, .size = digest.size};

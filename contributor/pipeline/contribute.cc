@@ -65,7 +65,7 @@ bool MayResubmit(const v1::Contribution& contribution) {
 }  // namespace
 
 std::string ContributionOf(const PipelineContext& context) {
-  return ContributionId(context.config, context.identity.contributor_id);
+  return context.config.contribution();
 }
 
 StatusOr<FetchedAnchor> StoredAnchor(const PipelineContext& context) {
@@ -150,8 +150,7 @@ StatusOr<v1::Contribution> AdvanceContribution(const PipelineContext& context) {
                    PipelineAnchor(context, AnchorChoice::kCurrent));
   ASSIGN_OR_RETURN(
       LocalPipeline pipeline,
-      LocalPipeline::Create(context.home, context.config,
-                            context.identity.contributor_id, FactsOf(anchor)));
+      LocalPipeline::Create(context.home, context.config, FactsOf(anchor)));
   RETURN_IF_ERROR(
       pipeline.RunUpTo(kEvaluate, context.worker, context.progress));
   RETURN_IF_ERROR(PrepareEgress(context, pipeline));

@@ -20,7 +20,7 @@ namespace tributary::contributor {
 // What the pipeline works with; everything outlives it.
 struct PipelineContext {
   const Home& home;
-  const config::ContributorConfig& config;
+  const config::ContributorConfig& config;  // has its defaults
   const Identity& identity;
   CoordinatorClient& client;
   BlobCache& cache;

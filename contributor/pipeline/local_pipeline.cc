@@ -7,10 +7,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr char kImportanceName[] = "l2-of-window-mean-abs";
-// What the worker takes where the configuration has 0 (job.proto).
-constexpr double kDefaultLearningRate = 1e-3;
-constexpr int kDefaultEpochs = 2;
-
 StatusOr<std::string> TextFingerprint(const config::Data& data) {
   std::vector<fs::path> paths;
   for (const auto& path : data.train()) {
@@ -49,9 +45,8 @@ AnchorFacts FactsOf(const FetchedAnchor& anchor) {
 
 StatusOr<LocalPipeline> LocalPipeline::Create(
     const Home& home, const config::ContributorConfig& config,
-    const std::string& contributor_id, const AnchorFacts& anchor) {
-  ASSIGN_OR_RETURN(Settings settings,
-                   ResolveSettings(config, anchor, contributor_id));
+    const AnchorFacts& anchor) {
+  ASSIGN_OR_RETURN(Settings settings, ResolveSettings(config, anchor));
   ASSIGN_OR_RETURN(const std::string fingerprint,
                    TextFingerprint(settings.data));
   StageStore store(home.Pipeline(settings.contribution));
@@ -152,11 +147,9 @@ StatusOr<manifest::ExpertManifest::Method> LocalPipeline::DescribeMethod()
   method.steps = training.steps();
   method.tokens = text.tasks(0).prepare_text().train_tokens();
   method.documents = text.tasks(0).prepare_text().train_documents();
-  method.epochs = optimizer.epochs() > 0 ? optimizer.epochs() : kDefaultEpochs;
+  method.epochs = optimizer.epochs();
   method.seed = settings_.seed;
-  method.learning_rate = optimizer.learning_rate() > 0
-                             ? optimizer.learning_rate()
-                             : kDefaultLearningRate;
+  method.learning_rate = optimizer.learning_rate();
   method.train_loss_first = training.first_loss();
   method.train_loss_last = training.last_loss();
   method.heldout_log_loss_anchor = anchor->log_loss;
@@ -192,16 +185,10 @@ StatusOr<EgressReport> LocalPipeline::MakeReport(const Identity& identity,
 SiteRules RulesOf(const config::ContributorConfig& config) {
   const config::SitePolicy& policy = config.policy();
   SiteRules rules;
-  if (policy.min_documents() > 0) {
-    rules.min_documents = policy.min_documents();
-  }
-  if (policy.min_tokens() > 0) {
-    rules.min_tokens = policy.min_tokens();
-  }
+  rules.min_documents = policy.min_documents();
+  rules.min_tokens = policy.min_tokens();
   rules.max_upload_bytes = policy.max_upload_bytes();
-  if (!policy.version().empty()) {
-    rules.version = policy.version();
-  }
+  rules.version = policy.version();
   rules.approval = policy.approval() == config::SitePolicy::AUTOMATIC
                        ? SiteRules::Approval::kAutomatic
                        : SiteRules::Approval::kPerson;

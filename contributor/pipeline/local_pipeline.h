@@ -37,7 +37,6 @@ class LocalPipeline {
   // text is not there.
   static StatusOr<LocalPipeline> Create(const Home& home,
                                         const config::ContributorConfig& config,
-                                        const std::string& contributor_id,
                                         const AnchorFacts& anchor);
 
   const Settings& settings() const { return settings_; }
@@ -84,7 +83,7 @@ class LocalPipeline {
   std::vector<Stage> stages_;
 };
 
-// The rules of a configuration with their defaults.
+// The rules of a configuration that has its defaults.
 SiteRules RulesOf(const config::ContributorConfig& config);
 
 }  // namespace tributary::contributor

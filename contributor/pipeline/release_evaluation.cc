@@ -27,10 +27,8 @@ StatusOr<ReleaseEvaluation> EvaluateRelease(const PipelineContext& context,
   ASSIGN_OR_RETURN(const FetchedAnchor anchor,
                    PipelineAnchor(context, AnchorChoice::kStored));
   const AnchorFacts facts = FactsOf(anchor);
-  ASSIGN_OR_RETURN(
-      LocalPipeline pipeline,
-      LocalPipeline::Create(context.home, context.config,
-                            context.identity.contributor_id, facts));
+  ASSIGN_OR_RETURN(LocalPipeline pipeline,
+                   LocalPipeline::Create(context.home, context.config, facts));
   RETURN_IF_ERROR(Annotate(pipeline.ResultOf(kExport).status(),
                            "a release is compared with the own expert"));
 

@@ -4,11 +4,11 @@
 #include <thread>
 
 #include "common/base/files.h"
+#include "common/config/defaults.h"
+#include "common/config/text_config.h"
 #include "common/manifest/audit_record.h"
 #include "contributor/client/grpc_client.h"
 #include "contributor/client/renew.h"
-#include "google/protobuf/io/tokenizer.h"
-#include "google/protobuf/text_format.h"
 
 namespace tributary::contributor {
 namespace fs = std::filesystem;
@@ -28,33 +28,18 @@ class MissingWorker : public WorkerRunner {
   const Status status_;
 };
 
-// "line:column: message" of the first fault.
-class FirstError : public google::protobuf::io::ErrorCollector {
- public:
-  void AddError(int line, int column, const std::string& message) override {
-    if (text_.empty()) {
-      text_ = fmt::format("{}:{}: {}", line + 1, column + 1, message);
-    }
-  }
-  const std::string& text() const { return text_; }
-
- private:
-  std::string text_;
-};
-
 }  // namespace
 
-StatusOr<config::ContributorConfig> LoadConfig(const Home& home) {
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(home.Config(), 16 << 20));
+StatusOr<config::ContributorConfig> LoadConfig(
+    const Home& home, const std::string& contributor_id) {
   config::ContributorConfig config;
-  FirstError error;
-  google::protobuf::TextFormat::Parser parser;
-  parser.RecordErrorsTo(&error);
-  if (!parser.ParseFromString(text, &config)) {
-    return InvalidArgument("{}:{}", home.Config().string(), error.text());
+  RETURN_IF_ERROR(config::LoadTextConfig(home.Config(), &config));
+  StatusOr<config::ContributorConfig> completed =
+      config::CompleteConfig(config, contributor_id);
+  if (!completed.ok()) {
+    return Annotate(completed.status(), home.Config().string());
   }
-  RETURN_IF_ERROR(Annotate(CheckConfig(config), home.Config().string()));
-  return config;
+  return completed;
 }
 
 Session::Session(const SessionOptions& options,
@@ -65,9 +50,11 @@ StatusOr<std::unique_ptr<Session>> Session::Open(
     const SessionOptions& options) {
   const Home home(options.home);
   RETURN_IF_ERROR(home.RequireInitialised());
-  ASSIGN_OR_RETURN(config::ContributorConfig config, LoadConfig(home));
+  ASSIGN_OR_RETURN(Identity identity, LoadIdentity(home));
+  ASSIGN_OR_RETURN(config::ContributorConfig config,
+                   LoadConfig(home, identity.contributor_id));
   std::unique_ptr<Session> session(new Session(options, std::move(config)));
-  ASSIGN_OR_RETURN(session->identity_, LoadIdentity(home));
+  session->identity_.emplace(std::move(identity));
   RETURN_IF_ERROR(
       CheckNotExpired(session->identity_->certificate, SystemClock()));
   ASSIGN_OR_RETURN(session->cache_, BlobCache::Create(home.Cache()));
@@ -91,9 +78,7 @@ void Session::Connect() {
                                         .on_wait = options_.on_wait}});
 }
 
-std::string Session::contribution() const {
-  return ContributionId(config_, identity_->contributor_id);
-}
+std::string Session::contribution() const { return config_.contribution(); }
 
 PipelineContext Session::Context(StageProgress progress) {
   return {.home = home_,

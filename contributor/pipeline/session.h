@@ -71,7 +71,9 @@ class Session {
 StatusOr<FileLock> LockHome(const Home& home,
                             const CancellationToken& cancellation);
 
-// The configuration of a home, checked as far as that goes without an anchor.
-StatusOr<config::ContributorConfig> LoadConfig(const Home& home);
+// The configuration of a home with its defaults. INVALID_ARGUMENT naming file
+// and field.
+StatusOr<config::ContributorConfig> LoadConfig(
+    const Home& home, const std::string& contributor_id);
 
 }  // namespace tributary::contributor

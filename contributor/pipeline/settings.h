@@ -4,9 +4,8 @@
 // against its policy.
 
 #include <cstdint>
-#include <optional>
 #include <string>
-#include <vector>
+#include <string_view>
 
 #include "common/base/status.h"
 #include "tributary/config/contributor.pb.h"
@@ -46,25 +45,15 @@ struct Settings {
   double text_share = 0.5;
   job::Optimizer optimizer;
   uint64_t seed = 0;
-  int64_t min_documents = 8;
-  int64_t min_tokens = 2048;
+  int64_t min_documents = 0;
+  int64_t min_tokens = 0;
 };
 
-// What of a configuration can be judged without an anchor: names, enumerations
-// and that something to train on is named. INVALID_ARGUMENT names the field,
-// what was got and what is wanted.
-Status CheckConfig(const config::ContributorConfig& config);
-
-// INVALID_ARGUMENT as CheckConfig, and for a width or first layer that the
-// anchor's policy refuses. `default_contribution` is the
-// contributor's id.
+// `config` has its defaults (config::CompleteConfig). INVALID_ARGUMENT when no
+// text is named, or for a width or first layer that the anchor's policy
+// refuses.
 StatusOr<Settings> ResolveSettings(const config::ContributorConfig& config,
-                                   const AnchorFacts& anchor,
-                                   const std::string& default_contribution);
-
-// The name that a contribution of this configuration has.
-std::string ContributionId(const config::ContributorConfig& config,
-                           const std::string& default_contribution);
+                                   const AnchorFacts& anchor);
 
 job::Optimizer OptimizerOf(const config::Training& training);
 

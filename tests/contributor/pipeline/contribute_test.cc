@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "common/config/defaults.h"
 #include "common/crypto/certificate_authority.h"
 #include "common/manifest/resource_name.h"
 #include "common/manifest/spiffe.h"
@@ -49,6 +50,7 @@ class ContributeTest : public EgressFixture {
     config_.mutable_data()->add_train(text_.string());
     config_.mutable_expert()->set_width(64);
     config_.mutable_policy()->set_approval(config::SitePolicy::AUTOMATIC);
+    config_ = *config::CompleteConfig(config_, "letters");
     PublishAnchor();
     coordinator_.decision.set_state(v1::Contribution::ACCEPTED);
   }

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "common/config/defaults.h"
 #include "contributor/pipeline/fingerprint.h"
 #include "contributor/pipeline/settings.h"
 #include "gmock/gmock.h"
@@ -133,11 +134,11 @@ config::ContributorConfig Config(int64_t width) {
   config::ContributorConfig config;
   config.mutable_data()->add_train("/text");
   config.mutable_expert()->set_width(width);
-  return config;
+  return *config::CompleteConfig(config, "site-a");
 }
 
 TEST(SettingsTest, DefaultsComeFromTheAnchor) {
-  const auto settings = ResolveSettings(Config(256), Anchor(), "site-a");
+  const auto settings = ResolveSettings(Config(256), Anchor());
   ASSERT_TRUE(settings.ok()) << settings.status();
   EXPECT_EQ(settings->contribution, "site-a");
   EXPECT_EQ(settings->first_layer, 2);
@@ -148,42 +149,31 @@ TEST(SettingsTest, DefaultsComeFromTheAnchor) {
 
 TEST(SettingsTest, WhatThePolicyRefusesIsNamed) {
   for (const int64_t width : {0, 100, 512}) {
-    const Status status =
-        ResolveSettings(Config(width), Anchor(), "site-a").status();
+    const Status status = ResolveSettings(Config(width), Anchor()).status();
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << width;
     EXPECT_THAT(std::string(status.message()), HasSubstr("expert.width"));
     EXPECT_THAT(std::string(status.message()), HasSubstr("128"));
   }
   config::ContributorConfig config = Config(128);
   config.mutable_expert()->set_first_layer(1);
-  EXPECT_FALSE(ResolveSettings(config, Anchor(), "site-a").ok());
+  EXPECT_FALSE(ResolveSettings(config, Anchor()).ok());
   config = Config(384);
   config.mutable_expert()->set_recipe(config::Expert::PRUNE_AND_DISTIL);
-  EXPECT_FALSE(ResolveSettings(config, Anchor(), "site-a").ok());
+  EXPECT_FALSE(ResolveSettings(config, Anchor()).ok());
 }
 
-TEST(SettingsTest, BadConfigurationsAreNamed) {
+TEST(SettingsTest, TextToTrainOnIsNeeded) {
   config::ContributorConfig config = Config(128);
-  config.set_contribution("Not An Id");
-  EXPECT_THAT(std::string(CheckConfig(config).message()),
-              HasSubstr("contribution"));
-  config = Config(128);
-  config.mutable_expert()->set_router("magic");
-  EXPECT_THAT(std::string(CheckConfig(config).message()), HasSubstr("magic"));
-  config = Config(128);
   config.mutable_data()->clear_train();
-  EXPECT_THAT(std::string(CheckConfig(config).message()),
-              HasSubstr("data.train"));
-  config = Config(128);
-  config.mutable_training()->set_epochs(-1);
-  EXPECT_THAT(std::string(CheckConfig(config).message()),
-              HasSubstr("training.epochs"));
+  const Status status = ResolveSettings(config, Anchor()).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(status));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("data.train"));
 }
 
 TEST(PlanTest, TheNarrowRecipeGoesThroughATeacher) {
   config::ContributorConfig config = Config(128);
   config.mutable_expert()->set_recipe(config::Expert::PRUNE_AND_DISTIL);
-  const auto settings = ResolveSettings(config, Anchor(), "site-a");
+  const auto settings = ResolveSettings(config, Anchor());
   ASSERT_TRUE(settings.ok()) << settings.status();
   const AnchorFacts anchor = Anchor();
   const StageStore store("/home/pipeline/site-a");
@@ -204,7 +194,7 @@ TEST(PlanTest, TheNarrowRecipeGoesThroughATeacher) {
 }
 
 TEST(PlanTest, PrivateTextIsReadableInItsOwnStageOnly) {
-  const auto settings = ResolveSettings(Config(128), Anchor(), "site-a");
+  const auto settings = ResolveSettings(Config(128), Anchor());
   ASSERT_TRUE(settings.ok());
   const AnchorFacts anchor = Anchor();
   const StageStore store("/home/pipeline/site-a");
@@ -217,7 +207,7 @@ TEST(PlanTest, PrivateTextIsReadableInItsOwnStageOnly) {
 }
 
 TEST(PlanTest, EvaluationsNameEveryModel) {
-  const auto settings = ResolveSettings(Config(128), Anchor(), "site-a");
+  const auto settings = ResolveSettings(Config(128), Anchor());
   ASSERT_TRUE(settings.ok());
   const AnchorFacts anchor = Anchor();
   const StageStore store("/home/pipeline/site-a");
