@@ -5,6 +5,7 @@
 #include <cmath>
 #include <random>
 
+#include "ATen/Parallel.h"
 #include "common/model/errors.h"
 
 namespace tributary::evaluation {
@@ -37,6 +38,21 @@ Status CheckArguments(const CausalLm& lm, const std::vector<int32_t>& prompt,
   }
   return absl::OkStatus();
 }
+
+// One position at a time reads every weight once and computes little: half the
+// threads saturate the memory, and fewer wait for each other on busy machines.
+class FewerThreads {
+ public:
+  FewerThreads() : before_(at::get_num_threads()) {
+    at::set_num_threads(std::max(1, before_ / 2));
+  }
+  ~FewerThreads() { at::set_num_threads(before_); }
+  FewerThreads(const FewerThreads&) = delete;
+  FewerThreads& operator=(const FewerThreads&) = delete;
+
+ private:
+  const int before_;
+};
 
 // Chooses the next token from logits [V].
 class Sampler {
@@ -103,6 +119,7 @@ StatusOr<Generated> Generate(const CausalLm& lm,
         lm, 1, static_cast<int64_t>(prompt.size()) + options.max_tokens);
     const auto& ends = lm.config.eos_token_ids;
     Tensor logits = Step(lm, prompt, cache);
+    const FewerThreads fewer_threads;
     const Clock::time_point start = Clock::now();
     while (true) {
       if (options.cancellation != nullptr) {
