@@ -49,26 +49,36 @@ class Coordinator:
         text = config.read_text()
         # Small windows for a small anchor; the same key as `init` wrote.
         assert "first_layer: 2" in text, text
-        config.write_text(text.replace(
+        text = text.replace(
             "first_layer: 2",
             "first_layer: 2\n  window_tokens: 64\n  windows_per_class: 8\n"
-            "  heldout_windows: 8"))
+            "  heldout_windows: 8")
+        # The small anchor does not tell domains apart: public text suffers.
+        config.write_text(text.replace("# max_public_loss_increase: 0.05",
+                                       "max_public_loss_increase: 5"))
 
     def serve(self):
         address = self.home / "address"
         address.unlink(missing_ok=True)
         log = open(self.home / "serve.log", "ab")
-        self.process = subprocess.Popen(
-            [str(self.program), "--home", str(self.home), "serve"],
-            stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        with log:
+            self.process = subprocess.Popen(
+                [str(self.program), "--home", str(self.home), "serve"],
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         for _ in range(200):
             if address.exists() and address.read_text().strip():
+                self.keep_address(address.read_text().strip())
                 return
             if self.process.poll() is not None:
                 break
             time.sleep(0.05)
         raise AssertionError("the coordinator does not serve:\n" +
                              (self.home / "serve.log").read_text()[-4000:])
+
+    def keep_address(self, address):
+        """The system chose a port; a restart takes the same one."""
+        config = self.home / "coordinator.textproto"
+        config.write_text(config.read_text().replace("127.0.0.1:0", address))
 
     def kill(self):
         """kill -9: no drain, no clean-up."""
@@ -113,14 +123,16 @@ class Contributor:
     def init(self, invitation, text, width, recipe="train", *options, want=0):
         self("init", "--invite", invitation, "--train", TEXT / f"{text}.jsonl",
              "--heldout", TEXT / f"{text}_heldout.jsonl", "--width", width,
-             "--recipe", recipe, "--approval", "automatic", *options, want=want)
+             "--recipe", recipe, "--approval", "automatic",
+             "--max-windows-per-document", "2", *options, want=want)
 
     def start(self, *arguments):
         """A background process; the caller ends it."""
         log = open(self.home / "background.log", "ab")
-        return subprocess.Popen(
-            [str(self.program), "--home", str(self.home), *arguments],
-            stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        with log:
+            return subprocess.Popen(
+                [str(self.program), "--home", str(self.home), *arguments],
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
 
 def same_bytes(first, second):
