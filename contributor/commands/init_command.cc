@@ -26,10 +26,6 @@ struct InitOptions {
   config::ContributorConfig config;
 };
 
-constexpr char kConfigHeading[] =
-    "# Configuration of a Tributary contributor. Unknown fields are errors.\n"
-    "# Lines that begin with # and a field show defaults.\n\n";
-
 // Absolute, so that the home works from any folder. NOT_FOUND for none.
 Status MakeAbsolute(const char* option, std::vector<std::string>& paths) {
   for (std::string& path : paths) {
@@ -68,7 +64,7 @@ StatusOr<std::string> ConfigText(InitOptions& options,
   }
   ASSIGN_OR_RETURN(const config::ContributorConfig completed,
                    config::CompleteConfig(config, contributor_id));
-  return kConfigHeading + config::CommentedText(config, completed);
+  return config::CommentedText(config, completed);
 }
 
 Status Init(const cli::CommandContext& context, InitOptions& options) {

@@ -204,9 +204,10 @@ Status DecisionStatus(const v1::Contribution& contribution) {
   std::string why = decision.reason();
   for (const v1::GateResult& gate : decision.gates()) {
     if (!gate.passed()) {
-      why += fmt::format(" [gate {}: {}{}{}]", gate.gate(), gate.detail(),
-                         gate.measurements().empty() ? "" : "; ",
-                         DescribeMeasurements(gate));
+      why = fmt::format("gate {}: {}", gate.gate(), gate.detail());
+      if (!gate.measurements().empty()) {
+        why += fmt::format(" [{}]", DescribeMeasurements(gate));
+      }
     }
   }
   switch (contribution.state()) {

@@ -5,10 +5,13 @@
 namespace tributary::contributor {
 namespace {
 
+int64_t HighestWidth(const AnchorFacts& anchor) {
+  return anchor.max_width > 0 ? anchor.max_width : anchor.intermediate_size;
+}
+
 // Width and first layer against the anchor.
 Status CheckShape(const Settings& settings, const AnchorFacts& anchor) {
-  const int64_t highest =
-      anchor.max_width > 0 ? anchor.max_width : anchor.intermediate_size;
+  const int64_t highest = HighestWidth(anchor);
   if (settings.width <= 0 || settings.width > highest ||
       settings.width % anchor.block != 0) {
     return InvalidArgument(
@@ -52,7 +55,7 @@ StatusOr<Settings> ResolveSettings(const config::ContributorConfig& config,
   settings.recipe = expert.recipe() == config::Expert::PRUNE_AND_DISTIL
                         ? Recipe::kPruneAndDistil
                         : Recipe::kTrain;
-  settings.width = expert.width();
+  settings.width = expert.width() > 0 ? expert.width() : HighestWidth(anchor);
   settings.first_layer =
       expert.first_layer() > 0 ? expert.first_layer() : anchor.first_layer;
   settings.router = expert.router() == "closed_form"

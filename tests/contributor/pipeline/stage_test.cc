@@ -145,10 +145,11 @@ TEST(SettingsTest, DefaultsComeFromTheAnchor) {
   EXPECT_EQ(settings->data.window_tokens(), 64);
   EXPECT_EQ(settings->recipe, Recipe::kTrain);
   EXPECT_EQ(settings->text_share, 0.5);
+  EXPECT_EQ(ResolveSettings(Config(0), Anchor())->width, 384);
 }
 
 TEST(SettingsTest, WhatThePolicyRefusesIsNamed) {
-  for (const int64_t width : {0, 100, 512}) {
+  for (const int64_t width : {64, 100, 512}) {
     const Status status = ResolveSettings(Config(width), Anchor()).status();
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << width;
     EXPECT_THAT(std::string(status.message()), HasSubstr("expert.width"));
