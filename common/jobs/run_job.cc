@@ -44,6 +44,8 @@ StatusOr<Pipe> MakePipe() {
 struct ChildSetup {
   std::vector<std::string> arguments;
   std::vector<char*> argv;
+  std::vector<std::string> variables;
+  std::vector<char*> environment;
   int progress_fd = -1;
   int null_fd = -1;
   int log_fd = -1;
@@ -84,8 +86,25 @@ void SetLimit(int resource, rlim_t value) {
   SetLimit(RLIMIT_AS, setup.address_space);
   SetLimit(RLIMIT_CPU, setup.cpu_seconds);
   signal(SIGPIPE, SIG_DFL);
-  execv(executable, setup.argv.data());
+  execve(executable, setup.argv.data(), setup.environment.data());
   _exit(127);
+}
+
+// This process's environment, and a short time that idle compute threads spin
+// for new work: their library's default lets them take a busy machine's cores
+// from the threads they wait for.
+void PrepareEnvironment(ChildSetup& setup) {
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    setup.variables.emplace_back(*variable);
+  }
+  if (getenv("GOMP_SPINCOUNT") == nullptr &&
+      getenv("OMP_WAIT_POLICY") == nullptr) {
+    setup.variables.emplace_back("GOMP_SPINCOUNT=10000");
+  }
+  for (std::string& variable : setup.variables) {
+    setup.environment.push_back(variable.data());
+  }
+  setup.environment.push_back(nullptr);
 }
 
 class Child {
@@ -268,6 +287,7 @@ StatusOr<job::Result> RunJob(const job::Job& job, const RunOptions& options) {
     setup.argv.push_back(argument.data());
   }
   setup.argv.push_back(nullptr);
+  PrepareEnvironment(setup);
   ASSIGN_OR_RETURN(Pipe pipe, MakePipe());
   ASSIGN_OR_RETURN(const FileDescriptor null, OpenFile("/dev/null", O_RDWR));
   FileDescriptor log;
