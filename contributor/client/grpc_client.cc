@@ -1,6 +1,7 @@
 #include "contributor/client/grpc_client.h"
 
 #include <chrono>
+#include <thread>
 #include <utility>
 
 #include "common/base/random.h"
@@ -21,6 +22,7 @@ namespace {
 
 constexpr int kCallSeconds = 60;
 constexpr int kPageSize = 1000;
+constexpr std::chrono::milliseconds kWaitSlice{100};
 
 // The request id of work that is the same whenever it is asked for: version 5
 // in form, over SHA-256.
@@ -55,6 +57,40 @@ Status Explain(const Status& status, const std::string& address) {
       address, Cause(status));
 }
 
+// Waits between two attempts. A channel makes progress with its handshake only
+// while somebody waits for it, so a lost connection is waited for here; once it
+// stands, the next attempt need not wait longer.
+void WaitOnChannel(grpc::Channel& channel, double seconds,
+                   const CancellationToken* cancellation) {
+  const bool connected = channel.GetState(false) == GRPC_CHANNEL_READY;
+  const double end = SystemClock().MonotonicSeconds() + seconds;
+  while (SystemClock().MonotonicSeconds() < end &&
+         (cancellation == nullptr || !cancellation->IsCancelled())) {
+    if (connected) {
+      std::this_thread::sleep_for(kWaitSlice);
+      continue;
+    }
+    const grpc_connectivity_state state = channel.GetState(true);
+    if (state == GRPC_CHANNEL_READY) {
+      return;
+    }
+    channel.WaitForStateChange(state,
+                               std::chrono::system_clock::now() + kWaitSlice);
+  }
+}
+
+// The options with a way of waiting that fits the channel.
+GrpcClientOptions WaitingOn(const std::shared_ptr<grpc::Channel>& channel,
+                            GrpcClientOptions options) {
+  if (!options.retry.sleep) {
+    options.retry.sleep = [channel,
+                           token = options.retry.cancellation](double seconds) {
+      WaitOnChannel(*channel, seconds, token);
+    };
+  }
+  return options;
+}
+
 // A call of a stub with its retries.
 template <typename Request, typename Response>
 StatusOr<Response> CallWithRetry(
@@ -84,8 +120,8 @@ StatusOr<Response> CallWithRetry(
 class GrpcClient : public CoordinatorClient {
  public:
   explicit GrpcClient(const GrpcClientOptions& options)
-      : options_(options),
-        channel_(rpc::CreateChannel(options.address, options.tls)),
+      : channel_(rpc::CreateChannel(options.address, options.tls)),
+        options_(WaitingOn(channel_, options)),
         anchors_(v1::AnchorService::NewStub(channel_)),
         audit_(v1::AuditService::NewStub(channel_)),
         blobs_(v1::BlobService::NewStub(channel_)),
@@ -290,8 +326,8 @@ class GrpcClient : public CoordinatorClient {
     return CallWithRetry<Request, Response>(options_, request, method);
   }
 
-  const GrpcClientOptions options_;
   const std::shared_ptr<grpc::Channel> channel_;
+  const GrpcClientOptions options_;
   const std::unique_ptr<v1::AnchorService::Stub> anchors_;
   const std::unique_ptr<v1::AuditService::Stub> audit_;
   const std::unique_ptr<v1::BlobService::Stub> blobs_;
@@ -312,7 +348,7 @@ StatusOr<v1::EnrolResponse> CallEnrol(const GrpcClientOptions& options,
   const auto channel = rpc::CreateChannel(options.address, options.tls);
   const auto stub = v1::EnrolmentService::NewStub(channel);
   return CallWithRetry<v1::EnrolRequest, v1::EnrolResponse>(
-      options, request,
+      WaitingOn(channel, options), request,
       [&](auto... arguments) { return stub->Enrol(arguments...); });
 }
 

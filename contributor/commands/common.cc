@@ -37,9 +37,20 @@ json ToJson(const v1::Decision& decision) {
 
 }  // namespace
 
+StatusOr<double> ParseRetry(const std::string& retry_for) {
+  if (retry_for == "forever") {
+    return 0.0;
+  }
+  StatusOr<double> seconds = ParseDuration(retry_for);
+  if (!seconds.ok()) {
+    return Annotate(seconds.status(), "--retry-for (or forever)");
+  }
+  return seconds;
+}
+
 StatusOr<std::unique_ptr<Session>> OpenSession(
     const cli::CommandContext& context, const std::string& retry_for) {
-  ASSIGN_OR_RETURN(const double seconds, ParseDuration(retry_for));
+  ASSIGN_OR_RETURN(const double seconds, ParseRetry(retry_for));
   const cli::Output output = context.output;
   return Session::Open(
       {.home = context.home,
@@ -55,7 +66,7 @@ void DeclareRetry(CLI::App& command, std::string& retry_for) {
   command
       .add_option("--retry-for", retry_for,
                   "How long to try while the coordinator cannot be reached, "
-                  "such as 30s or 15m; 0s never gives up")
+                  "such as 30s, 15m or forever")
       ->capture_default_str();
 }
 

@@ -16,8 +16,10 @@ namespace tributary::contributor {
 // How long a command tries to reach the coordinator unless it is told.
 inline constexpr char kShortRetry[] = "5s";
 
-// A session for one command. `retry_for` is a duration such as "5s"; "0s"
-// never gives up.
+// Seconds of a duration such as "5s"; 0, which never gives up, of "forever".
+StatusOr<double> ParseRetry(const std::string& retry_for);
+
+// A session for one command; `retry_for` as ParseRetry.
 StatusOr<std::unique_ptr<Session>> OpenSession(
     const cli::CommandContext& context, const std::string& retry_for);
 

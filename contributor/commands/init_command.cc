@@ -76,7 +76,7 @@ Status Init(const cli::CommandContext& context, InitOptions& options) {
   RETURN_IF_ERROR(Annotate(invitation.status(), options.invitation));
   ASSIGN_OR_RETURN(const std::string config_text,
                    ConfigText(options, invitation->contributor_id));
-  ASSIGN_OR_RETURN(const double retry_for_s, ParseDuration(options.retry_for));
+  ASSIGN_OR_RETURN(const double retry_for_s, ParseRetry(options.retry_for));
 
   RETURN_IF_ERROR(MakeDirectories(home.root()));
   RETURN_IF_ERROR(Enrol(

@@ -118,7 +118,7 @@ void AddRunCommand(cli::CommandLine& line) {
       "releases",
       [options](const cli::CommandContext& context) -> Status {
         if (options->retry_for.empty()) {
-          options->retry_for = options->once ? "15m" : "0s";
+          options->retry_for = options->once ? "15m" : "forever";
         }
         ASSIGN_OR_RETURN(const double poll_s, ParseDuration(options->poll));
         ASSIGN_OR_RETURN(const auto session,
@@ -132,7 +132,7 @@ void AddRunCommand(cli::CommandLine& line) {
   command->add_option(
       "--retry-for", options->retry_for,
       "How long to try while the coordinator cannot be reached (default: 15m "
-      "with --once, otherwise for ever)");
+      "with --once, otherwise forever)");
   command
       ->add_option("--poll", options->poll,
                    "Time between two looks at the coordinator")
