@@ -1,3 +1,5 @@
+#include <cstdlib>
+
 #include "common/cli/command_line.h"
 #include "common/cli/model_commands.h"
 #include "contributor/commands/commands.h"
@@ -5,6 +7,8 @@
 int main(int argc, char** argv) {
   namespace cli = tributary::cli;
   namespace contributor = tributary::contributor;
+  // Errors of connections are reported once, by the command that meets them.
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   cli::CommandLine line(
       {.name = "tributary-contributor",
        .description = "Turns private text into one expert of a common model; "
