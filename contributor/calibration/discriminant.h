@@ -47,7 +47,7 @@ struct DiscriminantOptions {
   double ridge = 0.02;
   int iterations = 40;
   // The same for the second moment that biases are folded with.
-  double fold_ridge = 1e-4;
+  double fold_ridge = 1e-3;
 };
 
 struct RouterRow {

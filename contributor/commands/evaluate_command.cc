@@ -14,6 +14,18 @@ struct EvaluateOptions {
   ExplicitEvaluation files;
 };
 
+// Nats per token from which a person is told what merging costs.
+constexpr double kWorthMentioning = 0.05;
+
+// Log-loss of the release above that of the own model, on the own text.
+double MergingLoss(const std::vector<MeasuredLoss>& losses) {
+  const MeasuredLoss* own = FindLoss(losses, "own", "own");
+  const MeasuredLoss* release = FindLoss(losses, "own", "release");
+  return own == nullptr || release == nullptr
+             ? 0.0
+             : release->log_loss - own->log_loss;
+}
+
 // "latest", a number or a full name.
 std::string ReleaseResource(const std::string& name) {
   return name.rfind("releases/", 0) == 0 ? name : "releases/" + name;
@@ -30,14 +42,23 @@ Status EvaluatePipeline(const cli::CommandContext& context,
     ASSIGN_OR_RETURN(
         const ReleaseEvaluation evaluation,
         EvaluateRelease(pipeline_context, ReleaseResource(options.release)));
-    context.output.Print(
+    const double merging_loss = MergingLoss(evaluation.losses);
+    std::string text =
         fmt::format("{} on the held-out text of {}\n{}", evaluation.release,
-                    session->contribution(), LossTable(evaluation.losses)),
-        {{"contribution", session->contribution()},
-         {"release", evaluation.release},
-         {"digest", evaluation.digest},
-         {"directory", evaluation.directory},
-         {"losses", ToJson(evaluation.losses, session->contribution())}});
+                    session->contribution(), LossTable(evaluation.losses));
+    if (merging_loss > kWorthMentioning) {
+      text += fmt::format(
+          "\nOn the own text the release is {:.3f} nats per token behind the "
+          "own model: other experts take some of its tokens.",
+          merging_loss);
+    }
+    context.output.Print(
+        text, {{"contribution", session->contribution()},
+               {"release", evaluation.release},
+               {"digest", evaluation.digest},
+               {"directory", evaluation.directory},
+               {"release_minus_own", merging_loss},
+               {"losses", ToJson(evaluation.losses, session->contribution())}});
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(const FetchedAnchor anchor,

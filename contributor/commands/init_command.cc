@@ -67,6 +67,19 @@ StatusOr<std::string> ConfigText(InitOptions& options,
   return config::CommentedText(config, completed);
 }
 
+// What the pipeline keeps is derived from private text: a folder that is made
+// here is its owner's alone.
+Status MakePrivateHome(const Home& home) {
+  std::error_code error;
+  if (fs::exists(home.root(), error)) {
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(MakeDirectories(home.root()));
+  fs::permissions(home.root(), fs::perms::owner_all, error);
+  return error ? ErrnoStatus(error.value(), "protect " + home.root().string())
+               : absl::OkStatus();
+}
+
 Status Init(const cli::CommandContext& context, InitOptions& options) {
   const Home home(context.home);
   StatusOr<std::string> text = ReadFile(options.invitation, 1 << 20);
@@ -78,7 +91,7 @@ Status Init(const cli::CommandContext& context, InitOptions& options) {
                    ConfigText(options, invitation->contributor_id));
   ASSIGN_OR_RETURN(const double retry_for_s, ParseRetry(options.retry_for));
 
-  RETURN_IF_ERROR(MakeDirectories(home.root()));
+  RETURN_IF_ERROR(MakePrivateHome(home));
   RETURN_IF_ERROR(Enrol(
       home, *invitation,
       EnrolOverNetwork(*invitation, {.give_up_after_s = retry_for_s,

@@ -56,10 +56,10 @@ bool TakesUploads(const v1::Contribution& contribution) {
          contribution.state() == State::UPLOADING;
 }
 
-// Admission itself failed: the same bytes may be submitted again.
-bool MayResubmit(const v1::Contribution& contribution) {
+// Admission itself failed: the bytes are there and may be submitted again.
+bool AdmissionFailed(const v1::Contribution& contribution) {
   return contribution.decision().outcome() == v1::Decision::OUTCOME_ERROR &&
-         !IsDecided(contribution);
+         TakesUploads(contribution);
 }
 
 }  // namespace
@@ -127,7 +127,7 @@ StatusOr<v1::Contribution> SendApproved(const PipelineContext& context) {
   // A repeated registration answers as it did the first time.
   ASSIGN_OR_RETURN(contribution,
                    context.client.GetContribution(upload.contribution()));
-  if (!TakesUploads(contribution) && !MayResubmit(contribution)) {
+  if (!TakesUploads(contribution)) {
     return contribution;
   }
   return Submit(context, upload);
@@ -136,7 +136,7 @@ StatusOr<v1::Contribution> SendApproved(const PipelineContext& context) {
 StatusOr<v1::Contribution> AdvanceContribution(const PipelineContext& context) {
   StatusOr<v1::Contribution> known =
       context.client.GetContribution(ContributionOf(context));
-  if (known.ok() && !TakesUploads(*known) && !MayResubmit(*known)) {
+  if (known.ok() && !TakesUploads(*known)) {
     return known;
   }
   if (!known.ok() && !absl::IsNotFound(known.status())) {
@@ -164,7 +164,7 @@ StatusOr<v1::Contribution> WaitForDecision(const PipelineContext& context) {
         last = seen;
         Report(context, "admission", IsDecided(seen) ? 1.0 : 0.0,
                v1::Contribution::State_Name(seen.state()));
-        return !IsDecided(seen) && !MayResubmit(seen);
+        return !IsDecided(seen) && !AdmissionFailed(seen);
       }));
   return last;
 }

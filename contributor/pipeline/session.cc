@@ -114,8 +114,11 @@ Status Session::CheckAudit() {
     // One of an earlier signing key cannot be compared any more.
     const auto older = manifest::OpenAuditCheckpoint(*kept, signer);
     if (older.ok()) {
-      RETURN_IF_ERROR(Annotate(manifest::CheckCheckpointOrder(*older, newest),
-                               "the coordinator's audit log was rewritten"));
+      RETURN_IF_ERROR(
+          Annotate(manifest::CheckCheckpointOrder(*older, newest),
+                   "the coordinator's history is not the one that "
+                   "was signed before; ask its operator, and move " +
+                       path.string() + " away to accept the new one"));
     }
   }
   return WriteFileAtomic(path, answer.envelope_json());

@@ -1,5 +1,11 @@
 #include "contributor/pipeline/worker_runner.h"
 
+#include <chrono>
+#include <optional>
+#include <thread>
+
+#include "common/base/files.h"
+#include "common/jobs/job_file.h"
 #include "common/jobs/run_job.h"
 
 namespace tributary::contributor {
@@ -17,9 +23,13 @@ class ProcessWorker : public WorkerRunner {
     limited.set_memory_limit_bytes(options_.limits.memory_limit_bytes());
     limited.set_cpu_limit_s(options_.limits.cpu_limit_s());
     using Streams = jobs::RunOptions::StandardStreams;
+    std::optional<FileLock> turn;
+    if (!options_.limits.compute_lock_file().empty()) {
+      ASSIGN_OR_RETURN(FileLock lock, WaitForTurn(job, on_progress));
+      turn.emplace(std::move(lock));
+    }
     return jobs::RunJob(
         limited, {.executable = executable_,
-                  .lock_file = options_.limits.compute_lock_file(),
                   .log_file = options_.log_file,
                   .on_progress = on_progress,
                   .cancellation = options_.cancellation,
@@ -28,6 +38,33 @@ class ProcessWorker : public WorkerRunner {
   }
 
  private:
+  // Workers that share a lock file run one at a time; an interrupted command
+  // does not wait for the others.
+  StatusOr<FileLock> WaitForTurn(const job::Job& job,
+                                 const ProgressSink& on_progress) const {
+    bool told = false;
+    while (true) {
+      StatusOr<FileLock> lock =
+          FileLock::TryAcquire(options_.limits.compute_lock_file());
+      if (lock.ok() || !absl::IsFailedPrecondition(lock.status())) {
+        return lock;
+      }
+      if (!told && on_progress) {
+        job::Progress waiting;
+        if (!job.tasks().empty()) {
+          waiting.set_stage(jobs::TaskName(job.tasks(0)));
+        }
+        waiting.set_message("waiting for another worker on this machine");
+        on_progress(waiting);
+        told = true;
+      }
+      if (options_.cancellation != nullptr) {
+        RETURN_IF_ERROR(options_.cancellation->Check());
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+  }
+
   const ProcessWorkerOptions options_;
   const std::filesystem::path executable_;
 };
