@@ -12,7 +12,7 @@ import sys
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-TARGET, PROSE, L2, RIDGE, FOLD_RIDGE = 0.5, 0.25, 0.005, 0.02, 1e-4
+TARGET, PROSE, L2, RIDGE, FOLD_RIDGE = 0.5, 0.25, 0.005, 0.02, 1e-3
 
 
 def ridged(matrix, fraction):
