@@ -74,6 +74,17 @@ StatusOr<Pending> MakePending(const fs::path& folder,
   return pending;
 }
 
+// Temporary files of enrolments that were killed; they may hold keys.
+void RemoveLeftovers(const fs::path& folder) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    if (entry.path().filename().string().find(".tmp-") != std::string::npos) {
+      std::error_code ignored;
+      fs::remove(entry.path(), ignored);
+    }
+  }
+}
+
 Status CheckExpiry(const manifest::Invitation& invitation, const Clock& clock) {
   const auto end = static_cast<double>(invitation.expire_time_s);
   if (clock.NowSeconds() <= end) {
@@ -151,6 +162,7 @@ Status Enrol(const Home& home, const manifest::Invitation& invitation,
                             2));
   RETURN_IF_ERROR(WriteFileAtomic(folder / kFederationFile, federation));
   fs::remove(folder / kPendingFile, error);
+  RemoveLeftovers(folder);
   return absl::OkStatus();
 }
 

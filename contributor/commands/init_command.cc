@@ -92,12 +92,14 @@ Status Init(const cli::CommandContext& context, InitOptions& options) {
   ASSIGN_OR_RETURN(const double retry_for_s, ParseRetry(options.retry_for));
 
   RETURN_IF_ERROR(MakePrivateHome(home));
-  RETURN_IF_ERROR(Enrol(
-      home, *invitation,
-      EnrolOverNetwork(*invitation, {.give_up_after_s = retry_for_s,
-                                     .cancellation = &context.cancellation}),
-      SystemClock()));
+  // Killed between the identity and the configuration, it writes the latter.
   const bool keep = FileSize(home.Config()).ok();
+  if (keep || !FileSize(home.Identity() / kFederationFile).ok()) {
+    const RetryOptions retry = {.give_up_after_s = retry_for_s,
+                                .cancellation = &context.cancellation};
+    RETURN_IF_ERROR(Enrol(home, *invitation,
+                          EnrolOverNetwork(*invitation, retry), SystemClock()));
+  }
   if (!keep) {
     RETURN_IF_ERROR(WriteFileAtomic(home.Config(), config_text));
   }
