@@ -62,8 +62,9 @@ endfunction()
 
 # tributary_test(NAME name [TORCH] SOURCES ... DEPENDS ... [LABELS ...]
 #                [TIMEOUT seconds])
-#   One gtest binary, one ctest entry. TRIBUTARY_SOURCE_DIR and
-#   TRIBUTARY_BINARY_DIR tell a test where fixtures and executables lie.
+#   One gtest binary, one ctest entry, with the environment that workers get.
+#   TRIBUTARY_SOURCE_DIR and TRIBUTARY_BINARY_DIR tell a test where fixtures and
+#   executables lie.
 function(tributary_test)
   cmake_parse_arguments(arg "TORCH" "NAME;TIMEOUT" "SOURCES;DEPENDS;LABELS"
                         ${ARGN})
@@ -104,7 +105,8 @@ function(tributary_test)
     set(arg_TIMEOUT 300)
   endif()
   set_tests_properties(${arg_NAME} PROPERTIES TIMEOUT ${arg_TIMEOUT}
-                       LABELS "${arg_LABELS}")
+                       LABELS "${arg_LABELS}"
+                       ENVIRONMENT GOMP_SPINCOUNT=10000)
 endfunction()
 
 # Including LibTorch costs 10-20 s a file, with a precompiled header 5 s.

@@ -60,8 +60,10 @@ std::pair<Tensor, Tensor> Run(const Tensor& hidden, const Tensor& head,
   const Tensor weight = head.to(at::kFloat);
   Tensor losses = at::empty({tokens}, wide.options());
   Tensor gradients = gradient ? at::empty_like(wide) : Tensor();
-  const int64_t rows =
-      std::min(ChunkRows(vocabulary), std::max<int64_t>(1, tokens));
+  // Chunks of equal size: a small last one would run at a lower rate.
+  const int64_t chunks =
+      (tokens + ChunkRows(vocabulary) - 1) / ChunkRows(vocabulary);
+  const int64_t rows = chunks > 0 ? (tokens + chunks - 1) / chunks : int64_t{1};
   Tensor buffer = at::empty({rows, vocabulary}, wide.options());
   for (int64_t begin = 0; begin < tokens; begin += rows) {
     const int64_t count = std::min(rows, tokens - begin);
