@@ -1,8 +1,10 @@
 #include "common/rpc/channel.h"
 
+#include <grpc/support/log.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/support/channel_arguments.h>
 
+#include "common/base/log.h"
 #include "common/rpc/blob_stream.h"
 
 namespace tributary::rpc {
@@ -11,10 +13,22 @@ namespace {
 constexpr int kKeepaliveMs = 30'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
 
+// gRPC's own lines (failed handshakes and the like) go into our log: errors
+// reach callers as statuses anyway.
+void RouteLog() {
+  static const bool routed = [] {
+    gpr_set_log_function(
+        [](gpr_log_func_args* line) { log::Debug("grpc: {}", line->message); });
+    return true;
+  }();
+  static_cast<void>(routed);
+}
+
 }  // namespace
 
 std::shared_ptr<grpc::Channel> CreateChannel(const std::string& address,
                                              const TlsIdentity& identity) {
+  RouteLog();
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
@@ -34,6 +48,7 @@ std::shared_ptr<grpc::Channel> CreateChannel(const std::string& address,
 }
 
 void ConfigureServer(grpc::ServerBuilder& builder) {
+  RouteLog();
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.SetMaxSendMessageSize(kMaxMessageBytes);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 2 * kKeepaliveMs);

@@ -7,7 +7,6 @@
 #include "common/crypto/dsse.h"
 #include "common/manifest/resource_name.h"
 #include "coordinator/admission/gates.h"
-#include "coordinator/admission/job_folder.h"
 #include "coordinator/storage/anchor_store.h"
 #include "coordinator/storage/contributor_store.h"
 #include "coordinator/storage/job_store.h"
@@ -18,6 +17,9 @@ namespace {
 
 using manifest::Collection;
 using manifest::ResourceName;
+
+// In a job's input folder.
+constexpr char kExpertFile[] = "expert.safetensors";
 
 GateResult FromWorker(const job::Gate& gate) {
   GateResult result{
@@ -148,8 +150,9 @@ GateResult Admission::PolicyGate(const Subject& subject) const {
                   ", which is no longer the current one";
     return gate;
   }
-  gate = GateFrom("policy", CheckWidths(subject.expert, subject.anchor),
-                  "contributor, anchor, widths and size fit the policy");
+  gate =
+      GateFrom("policy", CheckOffer(subject.expert, subject.anchor),
+               "contributor, anchor, widths, tensors and size fit the policy");
   const auto widest = std::max_element(subject.expert.widths.begin(),
                                        subject.expert.widths.end());
   if (widest != subject.expert.widths.end()) {
@@ -161,43 +164,17 @@ GateResult Admission::PolicyGate(const Subject& subject) const {
   return gate;
 }
 
-Status Admission::RunGates(const Subject& subject, const JobContext& context,
-                           Decision& decision) {
-  const auto failed = [&] {
-    return !decision.gates.empty() && !decision.gates.back().passed;
-  };
-  decision.gates.push_back(PolicyGate(subject));
-  if (failed()) {
-    return absl::OkStatus();
-  }
-  Status manifest_status = subject.offer;
-  if (manifest_status.ok()) {
-    manifest_status = CheckTensorList(subject.expert, subject.anchor);
-  }
-  ASSIGN_OR_RETURN(const JobFolder folder,
-                   JobFolder::Create(core_.home, context.id));
-  const std::filesystem::path file = folder.input() / "expert.safetensors";
-  if (manifest_status.ok()) {
-    RETURN_IF_ERROR(
-        core_.catalog.store().Materialise(subject.expert.blob, file));
-    manifest_status = CheckFileAgainstManifest(file.string(), subject.expert);
-  }
-  decision.gates.push_back(
-      GateFrom("manifest", manifest_status,
-               "signature, tensor list and every digest agree"));
-  if (failed()) {
-    return absl::OkStatus();
-  }
-  ASSIGN_OR_RETURN(const std::filesystem::path anchor,
-                   EnsureAnchorFolder(core_, subject.row.anchor_digest));
+job::Job Admission::ValidationJob(const Subject& subject,
+                                  const JobFolder& folder,
+                                  const std::filesystem::path& anchor) const {
   job::Job job;
-  job.set_id(context.id);
+  job.set_id(folder.root().filename().string());
   job.set_output_directory(folder.output().string());
   job.add_read_paths(anchor.string());
   job.add_read_paths(folder.input().string());
   job::ValidateExpert& task = *job.add_tasks()->mutable_validate_expert();
   task.set_model_directory(anchor.string());
-  task.set_expert_path(file.string());
+  task.set_expert_path((folder.input() / kExpertFile).string());
   for (const int64_t width : subject.expert.widths) {
     task.add_widths(width);
   }
@@ -211,19 +188,46 @@ Status Admission::RunGates(const Subject& subject, const JobContext& context,
   out.set_max_rms_ratio(limits.max_rms_ratio);
   out.set_max_absolute_ratio(limits.max_absolute_ratio);
   out.set_max_row_norm(limits.max_row_norm);
+  return job;
+}
 
-  const StatusOr<job::TaskResult> result =
-      SingleResult(runner_.Run(std::move(job), nullptr, context.cancellation));
+Status Admission::RunGates(const Subject& subject, const JobContext& context,
+                           Decision& decision) {
+  decision.gates.push_back(PolicyGate(subject));
+  if (!decision.gates.back().passed) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const JobFolder folder,
+                   JobFolder::Create(core_.home, context.id));
+  Status offer = subject.offer;
+  if (offer.ok()) {
+    const std::filesystem::path file = folder.input() / kExpertFile;
+    RETURN_IF_ERROR(
+        core_.catalog.store().Materialise(subject.expert.blob, file));
+    offer = CheckOfferedFile(file, subject.expert, context.cancellation);
+    if (!offer.ok() && !IsAboutTheFile(offer)) {
+      return offer;
+    }
+  }
+  decision.gates.push_back(
+      GateFrom("manifest", offer, "the signature and every digest agree"));
+  if (!offer.ok()) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const std::filesystem::path anchor,
+                   EnsureAnchorFolder(core_, subject.row.anchor_digest));
+  const StatusOr<job::TaskResult> result = SingleResult(runner_.Run(
+      ValidationJob(subject, folder, anchor), nullptr, context.cancellation));
   if (IsAboutTheFile(result.status())) {
     decision.gates.push_back(GateFrom("file", result.status(), ""));
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(result.status());
-  for (const job::Gate& gate : result->validate_expert().gates()) {
-    decision.gates.push_back(FromWorker(gate));
-  }
   if (result->validate_expert().gates().empty()) {
     return Internal("the worker reported no gate");
+  }
+  for (const job::Gate& gate : result->validate_expert().gates()) {
+    decision.gates.push_back(FromWorker(gate));
   }
   return absl::OkStatus();
 }

@@ -8,6 +8,7 @@
 #include "common/crypto/certificate.h"
 #include "common/manifest/anchor_manifest.h"
 #include "common/manifest/expert_manifest.h"
+#include "coordinator/admission/job_folder.h"
 #include "coordinator/admission/task_runner.h"
 #include "coordinator/storage/contribution_store.h"
 #include "coordinator/storage/core.h"
@@ -65,6 +66,8 @@ class Admission {
 
   StatusOr<std::optional<Subject>> Load(const std::string& contribution);
   GateResult PolicyGate(const Subject& subject) const;
+  job::Job ValidationJob(const Subject& subject, const JobFolder& folder,
+                         const std::filesystem::path& anchor) const;
   Status RunGates(const Subject& subject, const JobContext& context,
                   Decision& decision);
   Status Record(const std::string& contribution, Decision decision);

@@ -35,8 +35,7 @@ Status CheckAnchor(Transaction& transaction,
   }
   ASSIGN_OR_RETURN(const manifest::AnchorManifest anchor,
                    manifest::AnchorManifest::FromJson(current->manifest_json));
-  RETURN_IF_ERROR(CheckWidths(expert, anchor));
-  return CheckTensorList(expert, anchor);
+  return CheckOffer(expert, anchor);
 }
 
 Status CheckQuota(const Core& core, Transaction& transaction,
