@@ -9,7 +9,7 @@ namespace {
 
 using at::Tensor;
 
-constexpr double kRidge = 1e-4;  // of the mean eigenvalue
+constexpr double kRidge = 1e-3;  // of the mean eigenvalue
 
 // The public inputs of a layer are the tensors `layers.{l}.{class}`.
 StatusOr<Tensor> NearlyOne(const safetensors::File& file, int64_t l,
@@ -72,7 +72,8 @@ Status FoldBiases(model::CausalLm& lm,
         ASSIGN_OR_RETURN(const Tensor u,
                          NearlyOne(*file, l, lm.config.hidden_size));
         layer.router_ED = (layer.router_ED.to(at::kDouble) +
-                           at::outer(layer.router_bias_E.to(at::kDouble), u))
+                           at::outer(layer.router_bias_E.to(at::kDouble),
+                                     u.to(layer.router_ED.device())))
                               .to(at::kFloat);
       }
       layer.router_bias_E = Tensor();

@@ -51,7 +51,7 @@ struct ClassLoss {
 struct AnchorStatisticsResult {
   std::filesystem::path tokens_path;
   std::filesystem::path statistics_path;
-  std::vector<ClassLoss> losses;
+  std::vector<ClassLoss> losses;  // of prose and heldout
 };
 
 // Writes tokens.safetensors (`{class}` int32 [windows, window_tokens]) and
