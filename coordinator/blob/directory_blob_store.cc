@@ -187,7 +187,11 @@ StatusOr<std::vector<std::string>> DirectoryBlobStore::ListWrites() {
   std::error_code error;
   for (fs::directory_iterator entry(options_.uploads, error), end;
        !error && entry != end; entry.increment(error)) {
-    ids.push_back(entry->path().filename().string());
+    // Other files are none of ours.
+    if (std::string id = entry->path().filename().string();
+        CheckUploadId(id).ok()) {
+      ids.push_back(std::move(id));
+    }
   }
   if (error) {
     return ErrnoStatus(error.value(), "list " + options_.uploads.string());

@@ -144,6 +144,11 @@ Status PlaceRelease(const ReleaseParts& parts, const PlaceBlob& place,
   return RenameFolder(temporary, folder);
 }
 
+Status RemovePlaced(const fs::path& folder) {
+  RETURN_IF_ERROR(RemoveTree(TemporaryFor(folder)));
+  return RemoveTree(folder);
+}
+
 StatusOr<VerifiedRelease> VerifyRelease(const fs::path& folder,
                                         const crypto::PublicKey& signer) {
   const ReleaseDirectory names(folder);

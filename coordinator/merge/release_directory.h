@@ -62,6 +62,10 @@ struct ReleaseParts {
 Status PlaceRelease(const ReleaseParts& parts, const PlaceBlob& place,
                     const std::filesystem::path& folder);
 
+// Deletes a folder that PlaceAnchor or PlaceRelease made, and what one that was
+// interrupted left beside it. OK when there is nothing.
+Status RemovePlaced(const std::filesystem::path& folder);
+
 // What VerifyRelease found.
 struct VerifiedRelease {
   manifest::ReleaseManifest release;

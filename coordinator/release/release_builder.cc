@@ -50,11 +50,7 @@ std::optional<std::string> RefuseRelease(
 }
 
 Status DropReleaseFiles(const Core& core, int64_t number) {
-  std::error_code error;
-  fs::remove_all(core.home.release(number), error);
-  if (error) {
-    return ErrnoStatus(error.value(), ReleaseName(number));
-  }
+  RETURN_IF_ERROR(RemovePlaced(core.home.release(number)));
   std::vector<BlobName> blobs;
   RETURN_IF_ERROR(core.database.Transact([&](Transaction& transaction) {
     BlobTable table(transaction);

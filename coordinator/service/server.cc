@@ -84,7 +84,8 @@ StatusOr<std::unique_ptr<Server>> Server::Start(
   StatusOr<FileLock> lock = FileLock::TryAcquire(home.lock());
   if (absl::IsFailedPrecondition(lock.status())) {
     return FailedPrecondition(
-        "{}: another coordinator process uses this home; stop it first",
+        "{}: another coordinator process uses this home (it holds the lock); "
+        "stop it first",
         home.root().string());
   }
   RETURN_IF_ERROR(lock.status());
@@ -103,6 +104,10 @@ StatusOr<std::unique_ptr<Server>> Server::Start(
 }
 
 Status Server::Listen() {
+  // What a process that died left half-written.
+  if (const auto report = catalog_.Collect(); !report.ok()) {
+    log::Error("collection: {}", report.status().ToString());
+  }
   const std::string& listen = options_.settings.listen_address;
   services_ = std::make_unique<Services>(
       ServiceContext{.core = core_,

@@ -11,6 +11,7 @@
 #include "common/base/log.h"
 #include "common/manifest/receipts.h"
 #include "common/manifest/resource_name.h"
+#include "coordinator/merge/release_directory.h"
 #include "coordinator/storage/blob_table.h"
 #include "coordinator/storage/contribution_store.h"
 #include "coordinator/storage/release_store.h"
@@ -98,18 +99,18 @@ Status DeleteFiles(const Core& core, const Scope& scope) {
   for (const UploadRow& upload : scope.uploads) {
     RETURN_IF_ERROR(core.catalog.store().DiscardWrite(upload.upload_id));
   }
-  std::error_code error;
   for (const ReleaseRow& release : scope.releases) {
-    fs::remove_all(core.home.release(release.number), error);
-    if (error) {
-      return ErrnoStatus(error.value(), ReleaseName(release.number));
-    }
+    RETURN_IF_ERROR(RemovePlaced(core.home.release(release.number)));
   }
+  std::error_code error;
   for (fs::directory_iterator entry(core.home.jobs(), error), end;
        !error && entry != end; entry.increment(error)) {
     if (entry->path().filename().string().rfind("anchor-", 0) != 0) {
       fs::remove_all(entry->path(), error);
     }
+  }
+  if (error) {
+    return ErrnoStatus(error.value(), core.home.jobs().string());
   }
   return core.catalog.DeleteUnreferenced(scope.blobs).status();
 }

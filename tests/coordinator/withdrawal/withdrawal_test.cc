@@ -104,6 +104,11 @@ TEST_F(WithdrawalTest, TakesEffectAtOnceAndPurgesEverything) {
   std::filesystem::remove(federation_->path() / "bob.safetensors");
   const std::string tail = expert->bytes.substr(expert->bytes.size() - 600);
   EXPECT_FALSE(FilesHolding(federation_->home().root(), tail).empty());
+  // As a build or an admission that was killed would leave them.
+  ASSERT_TRUE(WriteFileAtomic(federation_->home().jobs() / "left", tail).ok());
+  const auto partial = federation_->home().releases() / ".1.tmp/experts";
+  ASSERT_TRUE(MakeDirectories(partial).ok());
+  ASSERT_TRUE(WriteFileAtomic(partial / "bob.safetensors", tail).ok());
   const std::string old_router =
       manifest::ReleaseManifest::FromJson(Latest().manifest_json())
           ->router_blob.ToString();
