@@ -118,7 +118,11 @@ for _ in $(seq 100); do
   sleep 0.1
 done
 [ -s "$directory/coordinator/address" ] || fail "the coordinator does not answer; see $logs/coordinator.log"
-echo "listening on $(cat "$directory/coordinator/address")"
+address=$(cat "$directory/coordinator/address")
+# The system chose a free port; a second run takes the same one, because the
+# contributors know it.
+sed -i "s/127\.0\.0\.1:0/$address/" "$directory/coordinator/coordinator.textproto"
+echo "listening on $address"
 
 public_text=(--public-text "prose=$corpora/public/prose.jsonl" --public-text "heldout=$corpora/public/heldout.jsonl")
 for file in "$corpora"/public/background/*.jsonl; do

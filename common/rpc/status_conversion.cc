@@ -22,14 +22,12 @@ std::string ExplainHandshake(const std::string& message) {
   if (verify) {
     return "the other side's certificate was not issued by this federation's "
            "CA, or has expired: check the address, the clock and that the "
-           "identity belongs to this federation (" +
-           message + ")";
+           "identity belongs to this federation";
   }
   if (name) {
     return "the coordinator's certificate does not name the address that was "
            "dialled: add the host to public_hosts in coordinator.textproto and "
-           "restart the coordinator (" +
-           message + ")";
+           "restart the coordinator";
   }
   return "";
 }
