@@ -85,12 +85,14 @@ class LossFile {
     auto content = ReadFile(path);
     if (content.ok()) {
       size_t end = 0;
-      for (int64_t line = 0; line < step && end != std::string::npos; ++line) {
-        end = content->find('\n', end);
-        end = end == std::string::npos ? end : end + 1;
+      for (int64_t line = 0; line < step; ++line) {
+        const size_t found = content->find('\n', end);
+        if (found == std::string::npos) {
+          break;  // lines are missing; those that are there stay
+        }
+        end = found + 1;
       }
-      file.lines_ =
-          end == std::string::npos ? *content + "\n" : content->substr(0, end);
+      file.lines_ = content->substr(0, end);
     }
     RETURN_IF_ERROR(WriteFileAtomic(path, file.lines_));
     ASSIGN_OR_RETURN(file.file_, OpenFile(path, O_WRONLY));

@@ -12,7 +12,6 @@ namespace {
 using worker::TaskContext;
 
 constexpr int64_t kDefaultWindowTokens = 256;
-constexpr int64_t kDefaultStride = 2;
 
 std::vector<std::filesystem::path> Paths(
     const google::protobuf::RepeatedPtrField<std::string>& paths) {
