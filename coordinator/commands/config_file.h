@@ -19,8 +19,9 @@ struct ConfigChoices {
   std::string compute_lock_file;
 };
 
-// coordinator.textproto with a comment for every field.
-std::string MakeConfigText(const ConfigChoices& choices);
+// coordinator.textproto with a comment for every field. INVALID_ARGUMENT for a
+// choice that LoadSettings would refuse.
+StatusOr<std::string> MakeConfigText(const ConfigChoices& choices);
 
 // The configuration of a home, checked and with defaults filled in. NOT_FOUND:
 // the home has not been made; INVALID_ARGUMENT names field, value and range.

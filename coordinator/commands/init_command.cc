@@ -70,6 +70,7 @@ Status Init(const ConfigChoices& choices, const cli::CommandContext& context) {
         ": is a coordinator home already; choose another --home, or remove it "
         "to start afresh");
   }
+  ASSIGN_OR_RETURN(const std::string config_text, MakeConfigText(choices));
   RETURN_IF_ERROR(MakeDirectories(home.keys()));
   std::error_code error;
   std::filesystem::permissions(home.keys(), std::filesystem::perms::owner_all,
@@ -79,7 +80,7 @@ Status Init(const ConfigChoices& choices, const cli::CommandContext& context) {
   RETURN_IF_ERROR(MakeKeys(home, choices));
   RETURN_IF_ERROR(
       Database::Open(home.database(), Database::Mode::kCreate).status());
-  RETURN_IF_ERROR(WriteFileAtomic(home.config(), MakeConfigText(choices)));
+  RETURN_IF_ERROR(WriteFileAtomic(home.config(), config_text));
   ASSIGN_OR_RETURN(const crypto::Certificate ca,
                    crypto::Certificate::Load(home.certificate("ca")));
   context.output.Print(
