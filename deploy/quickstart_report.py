@@ -11,6 +11,7 @@ not.
 """
 
 import argparse
+import base64
 import json
 import math
 import pathlib
@@ -102,7 +103,6 @@ class Report:
                 f"{anchor + total:,} in all")
 
     def manifest(self, name):
-        import base64
         path = self.directory / "contributors" / name / "egress" / name
         envelope = read(path / "manifest.dsse.json")
         return json.loads(base64.b64decode(envelope["payload"]))["predicate"]
@@ -187,7 +187,7 @@ Where everything lies, below {directory}:
 Try next:
   {arguments.bin}/tributary-contributor model generate --model {directory}/release-2 --prompt "Der Befehl" --max-tokens 40
   {arguments.bin}/tributary-contributor model inspect --model {directory}/release-2
-  {arguments.bin}/tributary-coordinator release export --directory {directory}/release-2 --as huggingface --output {directory}/release-2-hf
+  {arguments.bin}/tributary-coordinator --home {directory}/coordinator release export latest --as huggingface --output {directory}/release-2-hf
 """)
     for failure in failures:
         print(f"THRESHOLD MISSED: {failure}")
