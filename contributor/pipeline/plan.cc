@@ -174,13 +174,10 @@ class Planner {
       own->clear_trunk_path();
       own->clear_first_layer();
     }
-    AddModels(own);
     job::LabelledModel* merged = own->add_models();
     merged->set_label("release");
     *merged->mutable_model() = release;
-    AddPublicText(
-        stage,
-        {{"anchor", AnchorModel()}, {"own", OwnModel()}, {"release", release}});
+    AddPublicText(stage, {{"release", release}});
     return stage;
   }
 

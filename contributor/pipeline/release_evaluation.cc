@@ -65,7 +65,18 @@ StatusOr<ReleaseEvaluation> EvaluateRelease(const PipelineContext& context,
   ReleaseEvaluation evaluation = {.release = release.name,
                                   .digest = release.digest,
                                   .directory = release.directory.string()};
-  ASSIGN_OR_RETURN(evaluation.losses, CollectLosses(stage.job, result));
+  // Anchor and own model were measured on the same windows before.
+  ASSIGN_OR_RETURN(const std::vector<MeasuredLoss> before, pipeline.Losses());
+  ASSIGN_OR_RETURN(const std::vector<MeasuredLoss> merged,
+                   CollectLosses(stage.job, result));
+  for (const MeasuredLoss& loss : merged) {
+    for (const char* model : {"anchor", "own"}) {
+      if (const MeasuredLoss* known = FindLoss(before, loss.text, model)) {
+        evaluation.losses.push_back(*known);
+      }
+    }
+    evaluation.losses.push_back(loss);
+  }
   RETURN_IF_ERROR(context.client.ReportEvaluation(
       release.name,
       Numbers(evaluation.losses, pipeline.settings().contribution)));
