@@ -156,10 +156,10 @@ def main():
     ours, curve = our_seconds(arguments.worker, job)
     steps = int(ours["train"]["steps"])
     peer, losses = peer_seconds(task, arguments.steps)
-    mine = ours["seconds"] / steps
-    if curve and "seconds" in curve[0]:
-        per_step = sorted(line["seconds"] for line in curve)
-        mine = per_step[len(per_step) // 2]
+    # The curve has the seconds since the start at the end of every step.
+    times = [line["seconds"] for line in curve]
+    per_step = sorted(after - before for before, after in zip(times[1:], times[2:]))
+    mine = per_step[len(per_step) // 2]
     print(f"{'':28}{'seconds a step':>16}")
     print(f"{'tributary worker':28}{mine:16.3f}")
     print(f"{'careful PyTorch':28}{peer:16.3f}")
