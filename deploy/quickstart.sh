@@ -53,17 +53,25 @@ logs=$directory/logs
 results=$directory/results
 pids=()
 
-# Every process that was started, and what those started.
+# Ids of a process and of all that it started.
+tree() {
+  local child
+  echo "$1"
+  for child in $(cat "/proc/$1/task/$1/children" 2>/dev/null); do tree "$child"; done
+}
+
 stop_all() {
   trap - INT TERM EXIT
-  local pid child
-  for pid in "${pids[@]}"; do
-    for child in $(cat "/proc/$pid/task/$pid/children" 2>/dev/null); do
-      kill -TERM "$child" 2>/dev/null || true
+  local pid all=()
+  for pid in "${pids[@]}"; do all+=($(tree "$pid")); done
+  for pid in "${all[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
+  # Each ends at a durable point; a worker has five seconds for that.
+  for pid in "${all[@]}"; do
+    for _ in $(seq 100); do
+      kill -0 "$pid" 2>/dev/null || break
+      sleep 0.1
     done
-    kill -TERM "$pid" 2>/dev/null || true
   done
-  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
 }
 trap 'echo; echo "Stopping."; stop_all; exit 130' INT TERM
 trap stop_all EXIT
