@@ -95,8 +95,7 @@ StatusOr<int> ConfineFiles(const SandboxOptions& options) {
       RETURN_IF_ERROR(AllowPath(ruleset.get(), path, kReadTree));
     }
   }
-  // Libraries that lie elsewhere, such as LibTorch's, are mapped already; the
-  // folder of the executable stays readable for what they load late.
+  // Libraries that lie elsewhere, such as LibTorch's, are mapped already.
   for (const fs::path& path : options.readable) {
     RETURN_IF_ERROR(AllowPath(ruleset.get(), path, kReadTree));
   }

@@ -64,6 +64,18 @@ bool AdmissionFailed(const v1::Contribution& contribution) {
 
 }  // namespace
 
+FetchContext FetchingFor(const PipelineContext& context, const char* stage) {
+  return {.client = context.client,
+          .identity = context.identity,
+          .cache = context.cache,
+          .clock = context.clock,
+          .progress = [&context, stage](uint64_t done, uint64_t total) {
+            Report(context, stage,
+                   static_cast<double>(done) / static_cast<double>(total),
+                   fmt::format("{} of {} bytes", done, total));
+          }};
+}
+
 std::string ContributionOf(const PipelineContext& context) {
   return context.config.contribution();
 }
@@ -81,16 +93,7 @@ StatusOr<FetchedAnchor> PipelineAnchor(const PipelineContext& context,
       return stored;
     }
   }
-  const FetchContext fetch = {
-      .client = context.client,
-      .identity = context.identity,
-      .cache = context.cache,
-      .clock = context.clock,
-      .progress = [&](uint64_t done, uint64_t total) {
-        Report(context, "fetch_anchor",
-               static_cast<double>(done) / static_cast<double>(total),
-               fmt::format("{} of {} bytes", done, total));
-      }};
+  const FetchContext fetch = FetchingFor(context, "fetch_anchor");
   ASSIGN_OR_RETURN(FetchedAnchor anchor, FetchAnchor(fetch, "anchors/current",
                                                      AnchorRoot(context.home)));
   ASSIGN_OR_RETURN(const std::string record,

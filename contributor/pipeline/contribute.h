@@ -32,6 +32,9 @@ struct PipelineContext {
 // The contribution's id.
 std::string ContributionOf(const PipelineContext& context);
 
+// A download that reports its progress as `stage`; `context` outlives it.
+FetchContext FetchingFor(const PipelineContext& context, const char* stage);
+
 // The anchor that the pipeline is to use: the coordinator's current one, or,
 // with `kStored`, the one of the last run if it is there.
 enum class AnchorChoice { kCurrent, kStored };

@@ -32,19 +32,7 @@ StatusOr<ReleaseEvaluation> EvaluateRelease(const PipelineContext& context,
   RETURN_IF_ERROR(Annotate(pipeline.ResultOf(kExport).status(),
                            "a release is compared with the own expert"));
 
-  const FetchContext fetch = {
-      .client = context.client,
-      .identity = context.identity,
-      .cache = context.cache,
-      .clock = context.clock,
-      .progress = [&](uint64_t done, uint64_t total) {
-        if (context.progress) {
-          context.progress(
-              "fetch_release",
-              static_cast<double>(done) / static_cast<double>(total),
-              fmt::format("{} of {} bytes", done, total));
-        }
-      }};
+  const FetchContext fetch = FetchingFor(context, "fetch_release");
   ASSIGN_OR_RETURN(const FetchedRelease release,
                    FetchRelease(fetch, name, [&](int64_t number) {
                      return context.home.Releases() / std::to_string(number);
