@@ -165,7 +165,45 @@ CREATE TABLE jobs (
 ) STRICT;
 )sql";
 
-constexpr const char* kMigrations[] = {kVersion1};
+// Policies of single contributors, withdrawals that the operator asked for, and
+// indexes for what every call looks up, so that it does not slow down as the
+// tables grow.
+constexpr char kVersion2[] = R"sql(
+-- The state of SHA-256 at committed_size, so that hashing goes on at once.
+ALTER TABLE uploads ADD COLUMN hash_state TEXT NOT NULL DEFAULT '';
+
+-- NULL: as the configuration says for everyone.
+ALTER TABLE contributors ADD COLUMN max_width INTEGER;
+ALTER TABLE contributors ADD COLUMN max_bytes INTEGER;
+ALTER TABLE contributors ADD COLUMN max_contributions INTEGER;
+ALTER TABLE contributors ADD COLUMN require_operator INTEGER
+  CHECK (require_operator IN (0, 1));
+
+-- Empty: the contributor itself asked.
+ALTER TABLE withdrawals ADD COLUMN requested_by TEXT NOT NULL DEFAULT '';
+ALTER TABLE withdrawals ADD COLUMN reason TEXT NOT NULL DEFAULT '';
+
+-- Of the expert file; the last part of its name.
+ALTER TABLE contributions ADD COLUMN size_bytes INTEGER NOT NULL DEFAULT 0;
+UPDATE contributions SET size_bytes = CAST(substr(blob, 79) AS INTEGER);
+CREATE INDEX contributions_quota
+  ON contributions (contributor, state, size_bytes);
+DROP INDEX contributions_by_state;
+CREATE INDEX contributions_accepted ON contributions (anchor_digest, id)
+  WHERE state = 'ACCEPTED';
+
+CREATE INDEX releases_served ON releases (number)
+  WHERE state IN ('PUBLISHED', 'SUPERSEDED');
+CREATE INDEX releases_published ON releases (state)
+  WHERE state = 'PUBLISHED';
+CREATE INDEX uploads_unfinished ON uploads (expire_time_s)
+  WHERE complete = 0;
+CREATE INDEX uploads_by_blob ON uploads (blob) WHERE complete = 1;
+CREATE INDEX jobs_queued ON jobs (kind, sequence) WHERE state = 'QUEUED';
+CREATE INDEX requests_by_time ON requests (create_time_s);
+)sql";
+
+constexpr const char* kMigrations[] = {kVersion1, kVersion2};
 
 }  // namespace
 

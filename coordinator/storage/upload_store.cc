@@ -7,7 +7,7 @@ namespace {
 
 constexpr char kSelect[] =
     "SELECT contribution, blob, upload_id, size_bytes, committed_size, "
-    "complete, epoch, expire_time_s FROM uploads ";
+    "complete, epoch, expire_time_s, hash_state FROM uploads ";
 
 UploadRow ReadRow(Query& query) {
   return {.contribution = query.Text(0),
@@ -17,7 +17,8 @@ UploadRow ReadRow(Query& query) {
           .committed_size = query.Integer(4),
           .complete = query.Integer(5) != 0,
           .epoch = query.Integer(6),
-          .expire_time_s = query.Integer(7)};
+          .expire_time_s = query.Integer(7),
+          .hash_state = query.Text(8)};
 }
 
 template <typename... Args>
@@ -43,31 +44,34 @@ std::optional<UploadRow> UploadStore::Find(std::string_view contribution,
 void UploadStore::Put(const UploadRow& row) {
   Execute(transaction_,
           "INSERT INTO uploads (contribution, blob, upload_id, size_bytes, "
-          "committed_size, complete, epoch, expire_time_s) "
-          "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+          "committed_size, complete, epoch, expire_time_s, hash_state) "
+          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
           "ON CONFLICT (contribution, blob) DO UPDATE SET "
           "upload_id = excluded.upload_id, size_bytes = excluded.size_bytes, "
           "committed_size = excluded.committed_size, "
           "complete = excluded.complete, epoch = excluded.epoch, "
-          "expire_time_s = excluded.expire_time_s",
+          "expire_time_s = excluded.expire_time_s, "
+          "hash_state = excluded.hash_state",
           row.contribution, row.blob, row.upload_id, row.size_bytes,
           row.committed_size, row.complete ? 1 : 0, row.epoch,
-          row.expire_time_s);
+          row.expire_time_s, row.hash_state);
 }
 
 bool UploadStore::SetCommitted(const UploadRow& row, int64_t committed_size,
                                int64_t expire_time_s) {
   return Execute(transaction_,
                  "UPDATE uploads SET committed_size = max(committed_size, ?), "
-                 "expire_time_s = ? WHERE upload_id = ? AND epoch = ? AND "
-                 "complete = 0",
-                 committed_size, expire_time_s, row.upload_id, row.epoch) == 1;
+                 "expire_time_s = ?, hash_state = ? WHERE upload_id = ? AND "
+                 "epoch = ? AND complete = 0",
+                 committed_size, expire_time_s, row.hash_state, row.upload_id,
+                 row.epoch) == 1;
 }
 
 bool UploadStore::SetComplete(const UploadRow& row) {
   return Execute(transaction_,
                  "UPDATE uploads SET committed_size = size_bytes, "
-                 "complete = 1 WHERE upload_id = ? AND epoch = ?",
+                 "complete = 1, hash_state = '' "
+                 "WHERE upload_id = ? AND epoch = ?",
                  row.upload_id, row.epoch) == 1;
 }
 
@@ -109,10 +113,11 @@ bool UploadStore::HasComplete(std::string_view contributor,
 
 int64_t UploadStore::ReservedBytes(std::string_view contributor,
                                    std::string_view except_contribution) {
-  // The size is the last part of a blob's name.
   Query query(transaction_,
-              "SELECT coalesce(sum(CAST(substr(blob, 14 + 64 + 1) AS INTEGER)),"
-              " 0) FROM contributions WHERE contributor = ? AND id <> ? AND "
+              "SELECT coalesce(sum(size_bytes), 0) - coalesce((SELECT "
+              "size_bytes FROM contributions WHERE id = ?2 AND contributor = "
+              "?1 AND state NOT IN ('WITHDRAWN', 'PURGED', 'REJECTED')), 0) "
+              "FROM contributions WHERE contributor = ?1 AND "
               "state NOT IN ('WITHDRAWN', 'PURGED', 'REJECTED')",
               contributor, except_contribution);
   query.Next();

@@ -22,6 +22,8 @@ struct UploadRow {
   // Every stream that takes the upload over raises it; older streams end.
   int64_t epoch = 0;
   int64_t expire_time_s = 0;
+  // Opaque, of the blob store: how hashing goes on at committed_size.
+  std::string hash_state;
 };
 
 class UploadStore {
@@ -32,8 +34,8 @@ class UploadStore {
                                 std::string_view blob);
   // Inserts or replaces.
   void Put(const UploadRow& row);
-  // Records progress. False when another stream has taken the upload over (its
-  // epoch differs) or the row is gone.
+  // Records progress and the row's hash_state. False when another stream has
+  // taken the upload over (its epoch differs) or the row is gone.
   bool SetCommitted(const UploadRow& row, int64_t committed_size,
                     int64_t expire_time_s);
   bool SetComplete(const UploadRow& row);
