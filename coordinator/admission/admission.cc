@@ -308,11 +308,8 @@ Status Admission::Record(const std::string& contribution, Decision decision) {
 
 Status QueueBuildOnAccept(const Core& core, Transaction& transaction,
                           const std::string& anchor_digest) {
-  std::vector<std::string> ids;
-  for (const ContributionRow& row :
-       ContributionStore(transaction).ListAccepted(anchor_digest)) {
-    ids.push_back(row.id);
-  }
+  const std::vector<std::string> ids =
+      ContributionStore(transaction).ListAcceptedIds(anchor_digest);
   const int64_t number =
       ReleaseStore(transaction)
           .Create(anchor_digest, "discriminant", ids, core.now_s());

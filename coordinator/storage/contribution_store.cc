@@ -77,8 +77,9 @@ void ContributionStore::Add(const ContributionRow& row) {
   Execute(transaction_,
           "INSERT INTO contributions (id, contributor, state, anchor_digest, "
           "blob, manifest_digest, manifest_json, envelope_json, decision_json, "
-          "create_time_s, update_time_s) "
-          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+          "create_time_s, update_time_s, size_bytes) "
+          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+          "CAST(substr(?5, 79) AS INTEGER))",
           row.id, row.contributor, ToString(row.state), row.anchor_digest,
           row.blob, row.manifest_digest, row.manifest_json, row.envelope_json,
           row.decision_json, row.create_time_s, row.update_time_s);
@@ -95,11 +96,16 @@ std::optional<ContributionRow> ContributionStore::Find(std::string_view id) {
 
 std::vector<ContributionRow> ContributionStore::List(
     std::string_view contributor, int64_t before, int64_t limit) {
-  const std::string sql =
-      std::string(kSelect) +
-      "WHERE (?1 = '' OR contributor = ?1) AND sequence < ?2 "
-      "ORDER BY sequence DESC LIMIT ?3";
-  Query query(transaction_, sql.c_str(), contributor, before, limit);
+  // Two statements: one for both could not use the index.
+  const std::string end = "sequence < ? ORDER BY sequence DESC LIMIT ?";
+  if (contributor.empty()) {
+    Query query(transaction_, (kSelect + ("WHERE " + end)).c_str(), before,
+                limit);
+    return ReadAll(query);
+  }
+  Query query(transaction_,
+              (kSelect + ("WHERE contributor = ? AND " + end)).c_str(),
+              contributor, before, limit);
   return ReadAll(query);
 }
 
@@ -110,6 +116,19 @@ std::vector<ContributionRow> ContributionStore::ListAccepted(
       "WHERE state = 'ACCEPTED' AND anchor_digest = ? ORDER BY id";
   Query query(transaction_, sql.c_str(), anchor_digest);
   return ReadAll(query);
+}
+
+std::vector<std::string> ContributionStore::ListAcceptedIds(
+    std::string_view anchor_digest) {
+  Query query(transaction_,
+              "SELECT id FROM contributions WHERE state = 'ACCEPTED' AND "
+              "anchor_digest = ? ORDER BY id",
+              anchor_digest);
+  std::vector<std::string> ids;
+  while (query.Next()) {
+    ids.push_back(query.Text(0));
+  }
+  return ids;
 }
 
 int64_t ContributionStore::CountAccepted() {

@@ -55,6 +55,7 @@ class ContributionStore {
                                     int64_t before, int64_t limit);
   // ACCEPTED for that anchor, by id.
   std::vector<ContributionRow> ListAccepted(std::string_view anchor_digest);
+  std::vector<std::string> ListAcceptedIds(std::string_view anchor_digest);
   int64_t CountAccepted();
   // Contributions of a contributor that are not WITHDRAWN or PURGED.
   int64_t CountLive(std::string_view contributor);

@@ -6,7 +6,8 @@ namespace tributary::coordinator {
 namespace {
 
 constexpr char kColumns[] =
-    "id, state, create_time_s, certificate_expire_time_s";
+    "id, state, create_time_s, certificate_expire_time_s, max_width, "
+    "max_bytes, max_contributions, require_operator";
 
 ContributorState ParseState(const std::string& text) {
   if (text == "ENROLLED") {
@@ -17,10 +18,17 @@ ContributorState ParseState(const std::string& text) {
 }
 
 ContributorRow ReadRow(Query& query) {
-  return {.id = query.Text(0),
-          .state = ParseState(query.Text(1)),
-          .create_time_s = query.Integer(2),
-          .certificate_expire_time_s = query.Integer(3)};
+  ContributorRow row{.id = query.Text(0),
+                     .state = ParseState(query.Text(1)),
+                     .create_time_s = query.Integer(2),
+                     .certificate_expire_time_s = query.Integer(3)};
+  row.policy = {.max_width = query.OptionalInteger(4),
+                .max_bytes = query.OptionalInteger(5),
+                .max_contributions = query.OptionalInteger(6)};
+  if (const auto required = query.OptionalInteger(7)) {
+    row.policy.require_operator = *required != 0;
+  }
+  return row;
 }
 
 }  // namespace
@@ -74,6 +82,19 @@ void ContributorStore::EnsureInvited(std::string_view id, int64_t now_s) {
 void ContributorStore::SetState(std::string_view id, ContributorState state) {
   Execute(transaction_, "UPDATE contributors SET state = ? WHERE id = ?",
           ToString(state), id);
+}
+
+void ContributorStore::SetPolicy(std::string_view id,
+                                 const ContributorPolicy& policy) {
+  std::optional<int64_t> required;
+  if (policy.require_operator) {
+    required = *policy.require_operator ? 1 : 0;
+  }
+  Execute(transaction_,
+          "UPDATE contributors SET max_width = ?, max_bytes = ?, "
+          "max_contributions = ?, require_operator = ? WHERE id = ?",
+          policy.max_width, policy.max_bytes, policy.max_contributions,
+          required, id);
 }
 
 void ContributorStore::AddInvitation(const InvitationRow& row) {

@@ -15,11 +15,24 @@ enum class ContributorState { kInvited, kEnrolled, kRevoked };
 // "INVITED", ...
 std::string_view ToString(ContributorState state);
 
+// What the operator decided for one contributor; what is not set is as the
+// configuration says for everyone.
+struct ContributorPolicy {
+  std::optional<int64_t> max_width;  // channels in any layer
+  std::optional<int64_t> max_bytes;  // stored and in flight
+  std::optional<int64_t> max_contributions;
+  std::optional<bool> require_operator;
+
+  friend bool operator==(const ContributorPolicy&,
+                         const ContributorPolicy&) = default;
+};
+
 struct ContributorRow {
   std::string id;
   ContributorState state = ContributorState::kInvited;
   int64_t create_time_s = 0;
   int64_t certificate_expire_time_s = 0;
+  ContributorPolicy policy;
 };
 
 struct InvitationRow {
@@ -52,6 +65,7 @@ class ContributorStore {
   // INVITED, unless the contributor is there already.
   void EnsureInvited(std::string_view id, int64_t now_s);
   void SetState(std::string_view id, ContributorState state);
+  void SetPolicy(std::string_view id, const ContributorPolicy& policy);
 
   void AddInvitation(const InvitationRow& invitation);
   std::optional<InvitationRow> FindInvitation(std::string_view secret_sha256);

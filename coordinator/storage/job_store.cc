@@ -55,24 +55,32 @@ void JobStore::Add(JobKind kind, std::string_view subject, int64_t due_time_s,
           ToString(kind), subject, due_time_s, now_s);
 }
 
+std::optional<JobRow> JobStore::FindDue(JobKind kind, int64_t now_s) {
+  const std::string sql = std::string(kSelect) +
+                          "WHERE state = 'QUEUED' AND kind = ? AND "
+                          "due_time_s <= ? ORDER BY sequence LIMIT 1";
+  Query query(transaction_, sql.c_str(), ToString(kind), now_s);
+  if (!query.Next()) {
+    return std::nullopt;
+  }
+  return ReadRow(query);
+}
+
 std::optional<JobRow> JobStore::TakeDue(int64_t now_s) {
-  JobRow row;
-  {
-    const std::string sql = std::string(kSelect) +
-                            "WHERE state = 'QUEUED' AND due_time_s <= ?" +
-                            kOrder + " LIMIT 1";
-    Query query(transaction_, sql.c_str(), now_s);
-    if (!query.Next()) {
-      return std::nullopt;
-    }
-    row = ReadRow(query);
+  std::optional<JobRow> row;
+  for (const JobKind kind :
+       {JobKind::kWithdraw, JobKind::kBuildRelease, JobKind::kValidate}) {
+    row = row ? row : FindDue(kind, now_s);
+  }
+  if (!row) {
+    return std::nullopt;
   }
   Execute(transaction_,
           "UPDATE jobs SET state = 'RUNNING', attempts = attempts + 1 "
           "WHERE sequence = ?",
-          row.sequence);
-  row.running = true;
-  ++row.attempts;
+          row->sequence);
+  row->running = true;
+  ++row->attempts;
   return row;
 }
 

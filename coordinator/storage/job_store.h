@@ -52,6 +52,9 @@ class JobStore {
   std::vector<JobRow> List();
 
  private:
+  // The oldest of a kind that is due.
+  std::optional<JobRow> FindDue(JobKind kind, int64_t now_s);
+
   Transaction& transaction_;
 };
 

@@ -117,11 +117,22 @@ std::vector<ReleaseRow> ReleaseStore::ListHolding(
 }
 
 void ReleaseStore::RefreshLatest() {
+  int64_t newest = 0;
+  {
+    Query query(transaction_,
+                "SELECT coalesce(max(number), 0) FROM releases "
+                "WHERE state IN ('PUBLISHED', 'SUPERSEDED')");
+    query.Next();
+    newest = query.Integer(0);
+  }
   Execute(transaction_,
-          "UPDATE releases SET state = CASE WHEN number = (SELECT max(number) "
-          "FROM releases WHERE state IN ('PUBLISHED', 'SUPERSEDED')) "
-          "THEN 'PUBLISHED' ELSE 'SUPERSEDED' END "
-          "WHERE state IN ('PUBLISHED', 'SUPERSEDED')");
+          "UPDATE releases SET state = 'SUPERSEDED' "
+          "WHERE state = 'PUBLISHED' AND number <> ?",
+          newest);
+  Execute(transaction_,
+          "UPDATE releases SET state = 'PUBLISHED' "
+          "WHERE number = ? AND state = 'SUPERSEDED'",
+          newest);
 }
 
 void ReleaseStore::Publish(const ReleaseRow& row) {

@@ -8,7 +8,8 @@ namespace {
 constexpr char kSelect[] =
     "SELECT sequence, contribution, state, anchor_digest, new_release, "
     "deleted_blobs, receipt_json, final_receipt_json, create_time_s, "
-    "purge_time_s, error_code, error_message FROM withdrawals ";
+    "purge_time_s, error_code, error_message, requested_by, reason "
+    "FROM withdrawals ";
 
 WithdrawalState ParseState(std::string_view text) {
   if (text == "PURGED") {
@@ -29,6 +30,8 @@ WithdrawalRow ReadRow(Query& query) {
           .final_receipt_json = query.Text(7),
           .create_time_s = query.Integer(8),
           .purge_time_s = query.Integer(9),
+          .requested_by = query.Text(12),
+          .reason = query.Text(13),
           .error_code = static_cast<int>(query.Integer(10)),
           .error_message = query.Text(11)};
 }
@@ -49,10 +52,11 @@ std::string_view ToString(WithdrawalState state) {
 void WithdrawalStore::Add(const WithdrawalRow& row) {
   Execute(transaction_,
           "INSERT INTO withdrawals (contribution, state, anchor_digest, "
-          "receipt_json, create_time_s, purge_time_s) "
-          "VALUES (?, ?, ?, ?, ?, ?)",
+          "receipt_json, create_time_s, purge_time_s, requested_by, reason) "
+          "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
           row.contribution, ToString(row.state), row.anchor_digest,
-          row.receipt_json, row.create_time_s, row.purge_time_s);
+          row.receipt_json, row.create_time_s, row.purge_time_s,
+          row.requested_by, row.reason);
   for (const int64_t release : row.withdrawn_releases) {
     Execute(transaction_,
             "INSERT INTO withdrawn_releases (contribution, release) "

@@ -30,6 +30,9 @@ struct WithdrawalRow {
   std::string final_receipt_json;
   int64_t create_time_s = 0;
   int64_t purge_time_s = 0;
+  // Who asked on the owner's behalf and why; empty when the owner did.
+  std::string requested_by;
+  std::string reason;
   // Why a later step failed last; 0 is OK.
   int error_code = 0;
   std::string error_message;

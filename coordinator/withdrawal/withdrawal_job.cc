@@ -33,12 +33,9 @@ StatusOr<std::optional<int64_t>> WithdrawalJob::ChooseRelease(
             return absl::OkStatus();
           }
         }
-        std::vector<std::string> survivors;
-        for (const ContributionRow& row :
-             ContributionStore(transaction)
-                 .ListAccepted(withdrawal->anchor_digest)) {
-          survivors.push_back(row.id);
-        }
+        const std::vector<std::string> survivors =
+            ContributionStore(transaction)
+                .ListAcceptedIds(withdrawal->anchor_digest);
         const auto latest = releases.Latest();
         if (survivors.empty()) {
           chosen = std::nullopt;

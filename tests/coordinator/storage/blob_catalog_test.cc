@@ -77,7 +77,7 @@ TEST_F(BlobCatalogTest, CollectsFilesWithoutRowsAndUploadsWithoutRows) {
   const BlobName orphan = Store("orphan", {});
   const BlobName dropped = Store("dropped", {"releases/1"});
   Drop("releases/1");
-  { ASSERT_TRUE(store_->BeginWrite(kept, "stray", 0).ok()); }
+  { ASSERT_TRUE(store_->BeginWrite(kept, "stray", {}).ok()); }
   const auto report = catalog_->Collect();
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_EQ(report->deleted_blobs, 2);

@@ -80,7 +80,24 @@ TEST_P(MigrationTest, KeepsEveryRow) {
   EXPECT_FALSE(broken.executeStep());
 }
 
-// Versions that were never released have no fixture: all of them have.
+// All of a migration or nothing: what fails in its middle leaves the old
+// version, which the old program can open.
+TEST_P(MigrationTest, ThatFailsLeavesTheOldVersion) {
+  {
+    SQLite::Database database(path_.string(), SQLite::OPEN_READWRITE);
+    database.exec(
+        "CREATE INDEX IF NOT EXISTS requests_by_time "
+        "ON requests (create_time_s)");
+  }
+  const auto before = SchemaOf(path_);
+  const auto database = Database::Open(path_, Database::Mode::kExisting);
+  EXPECT_EQ(database.ok(), GetParam() > 1);
+  if (!database.ok()) {
+    EXPECT_EQ(Version(path_), GetParam());
+    EXPECT_EQ(SchemaOf(path_), before);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Versions, MigrationTest,
     testing::Range(1, static_cast<int>(Migrations().size()) + 1));

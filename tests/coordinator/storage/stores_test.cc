@@ -148,6 +148,20 @@ TEST_F(StoresTest, CommittedSizeNeverDecreasesAndEpochsFence) {
   });
 }
 
+TEST_F(StoresTest, PoliciesOfAContributorReadBack) {
+  Run([](Transaction& transaction) {
+    ContributorStore contributors(transaction);
+    EXPECT_EQ(contributors.Find("owner")->policy, ContributorPolicy());
+    const ContributorPolicy policy = {
+        .max_width = 64, .max_bytes = 1000, .require_operator = false};
+    contributors.SetPolicy("owner", policy);
+    EXPECT_EQ(contributors.Find("owner")->policy, policy);
+    EXPECT_EQ(contributors.List("", 10)[0].policy, policy);
+    contributors.SetPolicy("owner", {});
+    EXPECT_EQ(contributors.Find("owner")->policy, ContributorPolicy());
+  });
+}
+
 TEST_F(StoresTest, AuditLogIsAChain) {
   Run([](Transaction& transaction) {
     AuditLog log(transaction);
