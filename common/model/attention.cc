@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "common/kernels/frozen_linear.h"
 #include "common/kernels/rms_norm.h"
 
 namespace tributary::model {
@@ -71,7 +72,53 @@ Tensor GroupedAttention(const Tensor& q, const Tensor& k, const Tensor& v) {
       .reshape({batch, length, heads * width});
 }
 
+// The same for windows that hold several documents each.
+Tensor DocumentAttention(const Tensor& q, const Tensor& k, const Tensor& v,
+                         const DocumentLengths& documents) {
+  TORCH_CHECK(static_cast<int64_t>(documents.size()) == q.size(0), "got ",
+              documents.size(), " windows with documents, wanted ", q.size(0));
+  const std::vector<Tensor> q_windows = q.split(1);
+  const std::vector<Tensor> k_windows = k.split(1);
+  const std::vector<Tensor> v_windows = v.split(1);
+  std::vector<Tensor> windows;
+  for (size_t b = 0; b < documents.size(); ++b) {
+    const auto& lengths = documents[b];
+    const auto queries = q_windows[b].split_with_sizes(lengths, 2);
+    const auto keys = k_windows[b].split_with_sizes(lengths, 2);
+    const auto values = v_windows[b].split_with_sizes(lengths, 2);
+    std::vector<Tensor> parts;
+    for (size_t i = 0; i < lengths.size(); ++i) {
+      parts.push_back(GroupedAttention(queries[i], keys[i], values[i]));
+    }
+    windows.push_back(at::cat(parts, 1));
+  }
+  return at::cat(windows, 0);
+}
+
 }  // namespace
+
+DocumentLengths LengthsOfDocuments(const Tensor& documents_BS) {
+  const Tensor documents = documents_BS.to(at::kCPU, at::kLong).contiguous();
+  TORCH_CHECK(documents.dim() == 2, "documents have ", documents.dim(),
+              " dimensions, wanted [B, S]");
+  DocumentLengths lengths(documents.size(0));
+  const int64_t positions = documents.size(1);
+  const int64_t* row = documents.const_data_ptr<int64_t>();
+  for (auto& window : lengths) {
+    int64_t begin = 0;
+    for (int64_t s = 1; s <= positions; ++s) {
+      if (s == positions || row[s] != row[s - 1]) {
+        TORCH_CHECK(s == positions || row[s] > row[s - 1],
+                    "document numbers of a window must ascend, got ",
+                    row[s - 1], " before ", row[s]);
+        window.push_back(s - begin);
+        begin = s;
+      }
+    }
+    row += positions;
+  }
+  return lengths;
+}
 
 Tensor RopeFrequencies(const ModelConfig& config) {
   const int64_t half = config.head_dim / 2;
@@ -87,9 +134,14 @@ Tensor RopeFrequencies(const ModelConfig& config) {
 }
 
 Tensor Project(const Tensor& x, const Tensor& weight) {
-  return at::linear(x, weight.scalar_type() == x.scalar_type()
-                           ? weight
-                           : weight.to(x.scalar_type()));
+  if (weight.scalar_type() == x.scalar_type()) {
+    return at::linear(x, weight);
+  }
+  if (at::GradMode::is_enabled() && x.requires_grad() &&
+      !weight.requires_grad()) {
+    return kernels::FrozenLinear(x, weight);
+  }
+  return at::linear(x, weight.to(x.scalar_type()));
 }
 
 Tensor Norm(const ModelConfig& config, const Tensor& x, const Tensor& weight) {
@@ -103,7 +155,8 @@ Tensor Norm(const ModelConfig& config, const Tensor& x, const Tensor& weight) {
 }
 
 Tensor Attend(const CausalLm& lm, int64_t layer, const Tensor& x_BSD,
-              const kernels::RopeTable& table, KvCache* cache) {
+              const kernels::RopeTable& table, KvCache* cache,
+              const DocumentLengths* documents) {
   const ModelConfig& config = lm.config;
   const DecoderLayer& weights = lm.layers[layer];
   const int64_t batch = x_BSD.size(0);
@@ -129,7 +182,9 @@ Tensor Attend(const CausalLm& lm, int64_t layer, const Tensor& x_BSD,
     k = cache->keys[layer].narrow(2, 0, cache->length + length);
     v = cache->values[layer].narrow(2, 0, cache->length + length);
   }
-  return Project(GroupedAttention(q, k, v), weights.o_proj_DH);
+  return Project(documents != nullptr ? DocumentAttention(q, k, v, *documents)
+                                      : GroupedAttention(q, k, v),
+                 weights.o_proj_DH);
 }
 
 }  // namespace tributary::model

@@ -19,7 +19,8 @@ Tensor AddResidual(const Tensor& x, Tensor change) {
 }
 
 Tensor RunLayer(const CausalLm& lm, int64_t index, const Tensor& x_BSD,
-                const kernels::RopeTable& table, const RunOptions& options) {
+                const kernels::RopeTable& table,
+                const DocumentLengths* documents, const RunOptions& options) {
   const DecoderLayer& layer = lm.layers[index];
   TORCH_CHECK(layer.loaded(), "layer ", index, " was not loaded");
   const auto feedforward = [&](const Tensor& input) {
@@ -28,14 +29,15 @@ Tensor RunLayer(const CausalLm& lm, int64_t index, const Tensor& x_BSD,
   };
   if (lm.config.block == model_format::BlockForm::kPostNorm) {
     const Tensor h = AddResidual(
-        x_BSD, Norm(lm.config, Attend(lm, index, x_BSD, table, options.cache),
+        x_BSD, Norm(lm.config,
+                    Attend(lm, index, x_BSD, table, options.cache, documents),
                     layer.post_attention_norm_D));
     return AddResidual(
         h, Norm(lm.config, feedforward(h), layer.post_feedforward_norm_D));
   }
   const Tensor h = AddResidual(
       x_BSD, Attend(lm, index, Norm(lm.config, x_BSD, layer.input_norm_D),
-                    table, options.cache));
+                    table, options.cache, documents));
   return AddResidual(
       h, feedforward(Norm(lm.config, h, layer.post_attention_norm_D)));
 }
@@ -87,8 +89,16 @@ Tensor RunLayers(const CausalLm& lm, Tensor x_BSD, int64_t first, int64_t end,
   const kernels::RopeTable table = kernels::MakeRopeTable(
       lm.rope_frequencies, options.cache != nullptr ? options.cache->length : 0,
       x_BSD.size(1));
+  std::optional<DocumentLengths> documents;
+  if (options.documents_BS.defined()) {
+    TORCH_CHECK(options.cache == nullptr &&
+                    options.documents_BS.size(1) == x_BSD.size(1),
+                "documents go with whole windows of their length");
+    documents = LengthsOfDocuments(options.documents_BS);
+  }
   for (int64_t l = first; l < end; ++l) {
-    x_BSD = RunLayer(lm, l, x_BSD, table, options);
+    x_BSD = RunLayer(lm, l, x_BSD, table, documents ? &*documents : nullptr,
+                     options);
   }
   return x_BSD;
 }

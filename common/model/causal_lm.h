@@ -124,6 +124,10 @@ struct RunOptions {
   // Continues behind the cached positions and adds to them; the caller
   // advances `length` after the last layer. No gradients.
   KvCache* cache = nullptr;
+  // Number of the document that each position of a packed window belongs to,
+  // ascending (int32 or int64 [B, S], on the host): attention stays within
+  // documents. Undefined: a window is one document. Not with a cache.
+  Tensor documents_BS;
 };
 
 // Layers [first, end) of the residual stream: the trunk is [0, l0), the rest
