@@ -3,6 +3,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 #include <ctime>
 
 namespace tributary {
@@ -42,6 +43,15 @@ size_t Utf8SequenceLength(std::string_view text) {
 std::optional<size_t> FirstInvalidUtf8(std::string_view text) {
   size_t i = 0;
   while (i < text.size()) {
+    // Most text is ASCII for long stretches.
+    uint64_t word = 0;
+    if (i + sizeof(word) <= text.size()) {
+      std::memcpy(&word, text.data() + i, sizeof(word));
+      if ((word & 0x8080808080808080u) == 0) {
+        i += sizeof(word);
+        continue;
+      }
+    }
     const size_t length = Utf8SequenceLength(text.substr(i));
     if (length == 0) {
       return i;
