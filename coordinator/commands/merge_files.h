@@ -15,15 +15,27 @@ struct ContributionFiles {
   std::filesystem::path expert;
 };
 
+// What is merged.
+struct MergeFilesOptions {
+  // anchor/ of a release or of a coordinator's home; or
+  std::filesystem::path anchor;
+  // a release folder to start from, without the experts named in `without`.
+  std::filesystem::path release;
+  std::vector<std::string> without;
+  // Experts to add.
+  std::vector<ContributionFiles> contributions;
+  std::filesystem::path output;
+};
+
 // Merges explicit files into a release directory without an envelope, byte for
 // byte what a server makes of the same contributions. Signatures are not
-// checked: nothing says here whose keys count; every digest is.
-// INVALID_ARGUMENT: a file is not what its manifest says; ALREADY_EXISTS: the
-// output is there.
+// checked: nothing says here whose keys count; every digest of a file that is
+// added is. Experts that come from `release` are linked, not read: their rows
+// are those of its router file, whose digest is checked. INVALID_ARGUMENT: a
+// file is not what its manifest says; NOT_FOUND: `without` names none of its
+// experts; ALREADY_EXISTS: the output is there.
 StatusOr<manifest::ReleaseManifest> MergeFiles(
-    const std::filesystem::path& anchor_directory,
-    const std::vector<ContributionFiles>& contributions,
-    const std::filesystem::path& output);
+    const MergeFilesOptions& options);
 
 // Makes `target` a file or folder with the same content: hard links where the
 // file system allows it, copies elsewhere.

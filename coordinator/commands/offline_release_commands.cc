@@ -20,6 +20,8 @@ namespace {
 
 struct MergeOptions {
   std::string anchor;
+  std::string release;
+  std::vector<std::string> without;
   std::vector<std::string> contributions;
   std::string output;
 };
@@ -40,16 +42,29 @@ StatusOr<ContributionFiles> ParseContribution(const std::string& argument) {
 
 Status MergeCommand(const MergeOptions& options,
                     const cli::CommandContext& context) {
-  ASSIGN_OR_RETURN(const fs::path anchor,
-                   cli::ExistingPath(options.anchor, "--anchor-dir"));
-  std::vector<ContributionFiles> contributions;
-  for (const std::string& argument : options.contributions) {
-    ASSIGN_OR_RETURN(ContributionFiles files, ParseContribution(argument));
-    contributions.push_back(std::move(files));
+  if (options.anchor.empty() == options.release.empty()) {
+    return InvalidArgument("wanted either --anchor-dir or --release, got {}",
+                           options.anchor.empty() ? "neither" : "both");
   }
-  const fs::path output = fs::absolute(options.output).lexically_normal();
-  ASSIGN_OR_RETURN(const manifest::ReleaseManifest release,
-                   MergeFiles(anchor, contributions, output));
+  if (options.release.empty() && !options.without.empty()) {
+    return InvalidArgument("--without leaves experts of --release out");
+  }
+  MergeFilesOptions files = {
+      .without = options.without,
+      .output = fs::absolute(options.output).lexically_normal()};
+  if (!options.anchor.empty()) {
+    ASSIGN_OR_RETURN(files.anchor,
+                     cli::ExistingPath(options.anchor, "--anchor-dir"));
+  } else {
+    ASSIGN_OR_RETURN(files.release,
+                     cli::ExistingPath(options.release, "--release"));
+  }
+  for (const std::string& argument : options.contributions) {
+    ASSIGN_OR_RETURN(ContributionFiles added, ParseContribution(argument));
+    files.contributions.push_back(std::move(added));
+  }
+  const fs::path& output = files.output;
+  ASSIGN_OR_RETURN(const manifest::ReleaseManifest release, MergeFiles(files));
   ASSIGN_OR_RETURN(const std::string digest, release.Digest());
   context.output.Print(
       fmt::format("merged {} experts into {}, digest {}",
@@ -100,7 +115,7 @@ StatusOr<fs::path> ServedRelease(const Home& home, const std::string& name) {
     }));
   } else {
     const std::string full =
-        name.starts_with("releases/") ? name : "releases/" + name;
+        manifest::FullResourceName(manifest::Collection::kReleases, name);
     ASSIGN_OR_RETURN(const int64_t number, manifest::ParseReleaseName(full));
     RETURN_IF_ERROR((*database)->Transact([&](Transaction& transaction) {
       row = ReleaseStore(transaction).Find(number);
@@ -188,10 +203,14 @@ void AddOfflineReleaseCommands(cli::CommandLine& command_line, CLI::App& group,
       [merge](const cli::CommandContext& context) {
         return MergeCommand(*merge, context);
       });
-  merge_command
-      ->add_option("--anchor-dir", merge->anchor,
-                   "anchor/ of a release or of a coordinator's home")
-      ->required();
+  merge_command->add_option("--anchor-dir", merge->anchor,
+                            "anchor/ of a release or of a coordinator's home");
+  merge_command->add_option(
+      "--release", merge->release,
+      "Start from the experts of this release folder instead");
+  merge_command->add_option("--without", merge->without,
+                            "Contribution of --release to leave out "
+                            "(repeatable)");
   merge_command->add_option("--contribution", merge->contributions,
                             "ENVELOPE:EXPERT_FILE (repeatable)");
   merge_command->add_option("--output", merge->output, "Folder to make")

@@ -18,25 +18,24 @@ namespace tributary::coordinator {
 namespace {
 
 using safetensors::DType;
-using safetensors::TensorInfo;
-using Files = std::vector<std::shared_ptr<const safetensors::File>>;
+
+// Rows held in memory at a time.
+constexpr uint64_t kBlockBytes = 32u << 20;
 
 Status CheckAnchors(const MergePlan& plan) {
   for (const MergeExpert& expert : plan.experts) {
-    const manifest::ExpertManifest& manifest = expert.manifest;
-    if (manifest.anchor_digest != plan.anchor.digest) {
+    if (expert.anchor_digest != plan.anchor.digest) {
       return InvalidArgument(
           "contributions/{}: made for anchor {}, the release has anchor {} "
           "({}); leave it out or merge it with its own anchor",
-          manifest.contribution, manifest.anchor_digest, plan.anchor.digest,
+          expert.contribution(), expert.anchor_digest, plan.anchor.digest,
           plan.anchor.name);
     }
-    if (static_cast<int64_t>(manifest.widths.size()) !=
+    if (static_cast<int64_t>(expert.entry.widths.size()) !=
         plan.anchor.num_layers) {
       return InvalidArgument(
-          "contributions/{}: {} widths, the anchor has {} "
-          "layers",
-          manifest.contribution, manifest.widths.size(),
+          "contributions/{}: {} widths, the anchor has {} layers",
+          expert.contribution(), expert.entry.widths.size(),
           plan.anchor.num_layers);
     }
   }
@@ -47,71 +46,112 @@ Status CheckAnchors(const MergePlan& plan) {
 Status SortExperts(std::vector<MergeExpert>& experts) {
   std::sort(experts.begin(), experts.end(),
             [](const MergeExpert& a, const MergeExpert& b) {
-              return a.manifest.contribution < b.manifest.contribution;
+              return a.contribution() < b.contribution();
             });
   for (size_t i = 1; i < experts.size(); ++i) {
-    if (experts[i].manifest.contribution ==
-        experts[i - 1].manifest.contribution) {
+    if (experts[i].contribution() == experts[i - 1].contribution()) {
       return InvalidArgument("contributions/{} is listed twice",
-                             experts[i].manifest.contribution);
+                             experts[i].contribution());
     }
   }
   return absl::OkStatus();
 }
 
-// The bytes of one expert's tensor, which must be float32 of `bytes` bytes.
-StatusOr<std::vector<std::byte>> ReadRow(const safetensors::File& file,
-                                         const std::string& name,
-                                         uint64_t bytes) {
-  const TensorInfo* tensor = file.Find(name);
-  if (tensor == nullptr || tensor->dtype != DType::kF32 ||
-      tensor->bytes() != bytes) {
-    return InvalidArgument("{}: wanted the tensor {} in float32 with {} bytes",
-                           file.path().string(), name, bytes);
-  }
-  std::vector<std::byte> row(bytes);
-  RETURN_IF_ERROR(file.Read(*tensor, 0, row));
-  return row;
-}
-
-// Writes the rows of one tensor: zeros for the public expert, then one of each
-// file.
-Status AppendRows(const Files& files, const std::string& name,
-                  uint64_t row_bytes, safetensors::Writer& writer) {
-  RETURN_IF_ERROR(writer.Append(std::vector<std::byte>(row_bytes)));
-  for (const auto& file : files) {
-    ASSIGN_OR_RETURN(const std::vector<std::byte> row,
-                     ReadRow(*file, name, row_bytes));
-    RETURN_IF_ERROR(writer.Append(row));
-  }
-  return absl::OkStatus();
-}
-
-Status WriteRouter(const MergePlan& plan,
-                   const std::filesystem::path& router_file) {
-  Files files;
-  for (const MergeExpert& expert : plan.experts) {
-    ASSIGN_OR_RETURN(auto file, safetensors::File::Open(expert.file));
-    files.push_back(std::move(file));
-  }
-  const int64_t experts = static_cast<int64_t>(files.size()) + 1;
-  const int64_t hidden = plan.anchor.hidden_size;
+std::vector<safetensors::TensorSpec> RouterTensors(const MergePlan& plan) {
+  const auto experts = static_cast<int64_t>(plan.experts.size()) + 1;
   std::vector<safetensors::TensorSpec> tensors;
   for (int64_t l = 0; l < plan.anchor.num_layers; ++l) {
-    tensors.push_back(
-        {model_format::RouterWeight(l), DType::kF32, {experts, hidden}});
+    tensors.push_back({model_format::RouterWeight(l),
+                       DType::kF32,
+                       {experts, plan.anchor.hidden_size}});
     tensors.push_back({model_format::RouterBias(l), DType::kF32, {experts}});
   }
-  ASSIGN_OR_RETURN(const auto writer,
-                   safetensors::Writer::Create(router_file, tensors));
-  const uint64_t row_bytes = static_cast<uint64_t>(hidden) * sizeof(float);
-  for (int64_t l = 0; l < plan.anchor.num_layers; ++l) {
-    RETURN_IF_ERROR(
-        AppendRows(files, model_format::RouterWeight(l), row_bytes, *writer));
-    RETURN_IF_ERROR(
-        AppendRows(files, model_format::RouterBias(l), sizeof(float), *writer));
+  return tensors;
+}
+
+// The router file, hashed while it is written.
+class RouterWriter {
+ public:
+  static StatusOr<RouterWriter> Create(
+      const std::filesystem::path& path,
+      const std::vector<safetensors::TensorSpec>& tensors) {
+    ASSIGN_OR_RETURN(const std::string header,
+                     safetensors::SerializeHeader(tensors));
+    ASSIGN_OR_RETURN(auto file, safetensors::Writer::Create(path, tensors));
+    return RouterWriter(std::move(file), header);
   }
-  return writer->Finish();
+
+  Status Append(std::span<const std::byte> bytes) {
+    digest_.Update(bytes);
+    return file_->Append(bytes);
+  }
+
+  StatusOr<manifest::BlobName> Finish() {
+    RETURN_IF_ERROR(file_->Finish());
+    return manifest::BlobName{digest_.Hex(), digest_.size()};
+  }
+
+ private:
+  RouterWriter(std::unique_ptr<safetensors::Writer> file,
+               const std::string& header)
+      : file_(std::move(file)) {
+    digest_.Update(header);
+  }
+
+  std::unique_ptr<safetensors::Writer> file_;
+  crypto::Sha256 digest_;
+};
+
+// Writes one layer: zeros of the public expert, then the piece [from, from +
+// bytes) of every expert's row. `rows` holds `stride` bytes an expert.
+Status AppendLayer(std::span<const std::byte> rows, size_t stride, size_t from,
+                   size_t bytes, RouterWriter& writer) {
+  std::vector<std::byte> column(bytes);
+  column.reserve((rows.size() / stride + 1) * bytes);
+  for (size_t at = from; at < rows.size(); at += stride) {
+    column.insert(column.end(), rows.data() + at, rows.data() + at + bytes);
+  }
+  return writer.Append(column);
+}
+
+StatusOr<manifest::BlobName> WriteRouter(
+    const MergePlan& plan, const std::filesystem::path& router_file) {
+  ASSIGN_OR_RETURN(RouterWriter writer,
+                   RouterWriter::Create(router_file, RouterTensors(plan)));
+  const int64_t layers = plan.anchor.num_layers;
+  std::vector<RowReader> readers;
+  readers.reserve(plan.experts.size());
+  for (const MergeExpert& expert : plan.experts) {
+    readers.emplace_back(expert, layers, plan.anchor.hidden_size);
+  }
+  const uint64_t row_bytes =
+      static_cast<uint64_t>(plan.anchor.hidden_size) * sizeof(float);
+  const uint64_t layer_bytes = row_bytes + sizeof(float);
+  const uint64_t all_rows =
+      layer_bytes * std::max<uint64_t>(1, plan.experts.size());
+  const int64_t block =
+      std::clamp<int64_t>(static_cast<int64_t>(kBlockBytes / all_rows), 1,
+                          std::max<int64_t>(layers, 1));
+  std::vector<std::byte> rows;
+  for (int64_t first = 0; first < layers; first += block) {
+    const int64_t count = std::min(block, layers - first);
+    const size_t stride = static_cast<uint64_t>(count) * layer_bytes;
+    rows.resize(stride * readers.size());
+    for (size_t e = 0; e < readers.size(); ++e) {
+      RETURN_IF_ERROR(
+          readers[e].Read(count, std::span(rows).subspan(e * stride, stride)));
+    }
+    for (int64_t l = 0; l < count; ++l) {
+      const size_t from = static_cast<uint64_t>(l) * layer_bytes;
+      RETURN_IF_ERROR(AppendLayer(rows, stride, from, row_bytes, writer));
+      RETURN_IF_ERROR(
+          AppendLayer(rows, stride, from + row_bytes, sizeof(float), writer));
+    }
+  }
+  for (const RowReader& reader : readers) {
+    RETURN_IF_ERROR(reader.Finish());
+  }
+  return writer.Finish();
 }
 
 }  // namespace
@@ -159,27 +199,55 @@ StatusOr<MergeAnchor> ReadMergeAnchor(const std::filesystem::path& folder,
   return result;
 }
 
+StatusOr<MergePlan> PlanOfRelease(const manifest::ReleaseManifest& release,
+                                  const std::filesystem::path& router_file) {
+  ASSIGN_OR_RETURN(const crypto::FileDigest digest,
+                   crypto::DigestFile(router_file));
+  if (manifest::BlobName{digest.sha256, digest.size} != release.router_blob) {
+    return InvalidArgument(
+        "{}: got SHA-256 {} and {} bytes, the release names {}; fetch the "
+        "release again",
+        router_file.string(), digest.sha256, digest.size,
+        release.router_blob.ToString());
+  }
+  ASSIGN_OR_RETURN(
+      const std::shared_ptr<const safetensors::File> router,
+      safetensors::File::Open(
+          router_file, {.limits = safetensors::HeaderLimits::ForModel()}));
+  const safetensors::TensorInfo* rows =
+      router->Find(model_format::RouterWeight(0));
+  const auto experts = static_cast<int64_t>(release.experts.size()) + 1;
+  if (rows == nullptr || rows->shape.size() != 2 || rows->shape[0] != experts) {
+    return InvalidArgument("{}: wanted rows of {} experts in layer 0",
+                           router_file.string(), experts);
+  }
+  MergePlan plan;
+  plan.anchor = {
+      .name = release.anchor.name,
+      .digest = release.anchor.digest,
+      .num_layers = static_cast<int64_t>(router->tensors().size()) / 2,
+      .hidden_size = rows->shape[1],
+      .routing = release.routing};
+  for (int64_t e = 1; e < experts; ++e) {
+    plan.experts.push_back(
+        {.anchor_digest = release.anchor.digest,
+         .entry = release.experts[static_cast<size_t>(e - 1)],
+         .rows = RowsInRouter{router, e}});
+  }
+  return plan;
+}
+
 StatusOr<manifest::ReleaseManifest> Merge(
     MergePlan plan, const std::filesystem::path& router_file) {
   RETURN_IF_ERROR(SortExperts(plan.experts));
   RETURN_IF_ERROR(CheckAnchors(plan));
-  RETURN_IF_ERROR(WriteRouter(plan, router_file));
-  ASSIGN_OR_RETURN(const crypto::FileDigest router,
-                   crypto::DigestFile(router_file));
-
   manifest::ReleaseManifest release;
+  ASSIGN_OR_RETURN(release.router_blob, WriteRouter(plan, router_file));
   release.anchor = {plan.anchor.name, plan.anchor.digest};
-  for (const MergeExpert& expert : plan.experts) {
-    const manifest::ExpertManifest& manifest = expert.manifest;
-    ASSIGN_OR_RETURN(const std::string digest, manifest.Digest());
-    release.experts.push_back({.contribution = manifest.contribution,
-                               .contributor = manifest.contributor,
-                               .blob = manifest.blob,
-                               .manifest_digest = digest,
-                               .widths = manifest.widths});
-  }
   release.routing = plan.anchor.routing;
-  release.router_blob = {router.sha256, router.size};
+  for (MergeExpert& expert : plan.experts) {
+    release.experts.push_back(std::move(expert.entry));
+  }
   return release;
 }
 

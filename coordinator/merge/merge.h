@@ -2,7 +2,8 @@
 
 // The merge: an index over blobs and one router file, made by moving bytes.
 // No arithmetic, no LibTorch. The result is a function of its arguments alone,
-// whatever the order in which they are listed.
+// whatever the order in which they are listed. The cost is that of the router
+// rows: no byte of an expert's matrices is read, hashed or copied.
 
 #include <cstdint>
 #include <filesystem>
@@ -11,16 +12,10 @@
 
 #include "common/base/status.h"
 #include "common/manifest/anchor_manifest.h"
-#include "common/manifest/expert_manifest.h"
 #include "common/manifest/release_manifest.h"
+#include "coordinator/merge/merge_expert.h"
 
 namespace tributary::coordinator {
-
-// One accepted contribution: what was signed and the file.
-struct MergeExpert {
-  manifest::ExpertManifest manifest;
-  std::filesystem::path file;
-};
 
 // What a merge needs to know of its anchor.
 struct MergeAnchor {
@@ -46,12 +41,19 @@ StatusOr<MergeAnchor> MergeAnchorOf(const manifest::AnchorManifest& anchor,
 StatusOr<MergeAnchor> ReadMergeAnchor(const std::filesystem::path& folder,
                                       const std::string& router_mode);
 
+// All experts of a release, their rows taken from its router file, for merging
+// with some left out or others beside them. Reads and hashes the router file
+// alone. INVALID_ARGUMENT when it is not the one that the release names.
+StatusOr<MergePlan> PlanOfRelease(const manifest::ReleaseManifest& release,
+                                  const std::filesystem::path& router_file);
+
 // Writes router.safetensors to `router_file`: for every layer of the anchor
 // `layers.{l}.router.weight` float32 [E, h] and `layers.{l}.router.bias`
 // float32 [E]. Row 0 is the public expert, all zeros; then the experts by
 // contribution, bytewise. Returns the manifest, whose router_blob names the
-// file. INVALID_ARGUMENT: an expert is for another anchor, is listed twice, or
-// its file lacks a router tensor; otherwise as safetensors::File::Open.
+// file. Holds a few layers' rows in memory. INVALID_ARGUMENT: an expert is for
+// another anchor, is listed twice, or its file is not the one that its manifest
+// describes; NOT_FOUND: a file is missing. Nothing is written then.
 StatusOr<manifest::ReleaseManifest> Merge(
     MergePlan plan, const std::filesystem::path& router_file);
 

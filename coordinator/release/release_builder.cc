@@ -5,7 +5,6 @@
 
 #include "common/base/files.h"
 #include "common/base/log.h"
-#include "common/manifest/expert_manifest.h"
 #include "common/manifest/resource_name.h"
 #include "coordinator/admission/job_folder.h"
 #include "coordinator/merge/merge.h"
@@ -88,6 +87,8 @@ StatusOr<std::optional<ReleaseBuilder::Input>> ReleaseBuilder::Load(
         return absl::OkStatus();
       }
       input->envelopes[id] = contribution->envelope_json;
+      input->manifests[id] = {contribution->manifest_json,
+                              contribution->manifest_digest};
       ASSIGN_OR_RETURN(input->blobs[id], BlobName::Parse(contribution->blob));
     }
     return absl::OkStatus();
@@ -111,10 +112,9 @@ StatusOr<manifest::ReleaseManifest> ReleaseBuilder::MergeExperts(
     RETURN_IF_ERROR(
         core_.catalog.store().Materialise(input.blobs.at(id), file));
     // Its signature was verified when it was offered and admitted.
-    ASSIGN_OR_RETURN(
-        manifest::ExpertManifest expert,
-        manifest::ReadExpertManifestUnverified(input.envelopes.at(id)));
-    plan.experts.push_back({.manifest = std::move(expert), .file = file});
+    const auto& [json, digest] = input.manifests.at(id);
+    ASSIGN_OR_RETURN(MergeExpert expert, MergeExpertOfJson(json, digest, file));
+    plan.experts.push_back(std::move(expert));
   }
   const fs::path router = folder.output() / "router.safetensors";
   ASSIGN_OR_RETURN(manifest::ReleaseManifest release,

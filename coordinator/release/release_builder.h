@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/status.h"
@@ -37,8 +38,9 @@ class ReleaseBuilder {
     ReleaseRow row;
     manifest::AnchorManifest anchor;
     std::vector<std::string> contributions;
-    // Envelope JSON and blob by contribution.
+    // Envelope JSON, manifest JSON with its digest, and blob by contribution.
     std::map<std::string, std::string> envelopes;
+    std::map<std::string, std::pair<std::string, std::string>> manifests;
     std::map<std::string, BlobName> blobs;
     std::string refused;  // why it cannot be built, if so
   };

@@ -1,97 +1,17 @@
 #include "coordinator/merge/merge.h"
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include <algorithm>
+#include <random>
 
-#include "common/base/files.h"
-#include "common/crypto/digest.h"
 #include "common/model_format/parameter_names.h"
-#include "common/safetensors/reader.h"
-#include "common/safetensors/writer.h"
+#include "tests/coordinator/merge/merge_fixture.h"
 
 namespace tributary::coordinator {
 namespace {
 
-using safetensors::DType;
-
-constexpr int64_t kLayers = 3;
-constexpr int64_t kHidden = 4;
-
-class MergeTest : public testing::Test {
- protected:
-  void SetUp() override {
-    auto directory = TemporaryDirectory::Create("merge");
-    ASSERT_TRUE(directory.ok());
-    directory_.emplace(*std::move(directory));
-    plan_.anchor = {.name = "anchor",
-                    .digest = crypto::Sha256Hex("anchor"),
-                    .num_layers = kLayers,
-                    .hidden_size = kHidden};
-    plan_.anchor.routing.top_k = 2;
-  }
-
-  // An expert whose router values all are `value`, with `width` channels in
-  // the last layer only.
-  MergeExpert Make(const std::string& name, float value, int64_t width = 8) {
-    const auto path = directory_->path() / (name + ".safetensors");
-    const std::vector<float> row(kHidden, value);
-    const std::vector<uint16_t> weights(static_cast<size_t>(width * kHidden),
-                                        0x3f80);
-    std::vector<safetensors::TensorView> tensors;
-    for (int64_t l = 0; l < kLayers; ++l) {
-      if (l + 1 == kLayers) {
-        tensors.push_back(
-            {{model_format::ExpertMlp(l, model_format::MlpPart::kGate),
-              DType::kBF16,
-              {width, kHidden}},
-             std::as_bytes(std::span(weights))});
-      }
-      tensors.push_back(
-          {{model_format::RouterWeight(l), DType::kF32, {kHidden}},
-           std::as_bytes(std::span(row))});
-      tensors.push_back({{model_format::RouterBias(l), DType::kF32, {}},
-                         std::as_bytes(std::span(row).first(1))});
-    }
-    EXPECT_TRUE(safetensors::WriteFile(path, tensors).ok());
-    MergeExpert expert{.file = path};
-    manifest::ExpertManifest& manifest = expert.manifest;
-    const auto digest = crypto::DigestFile(path);
-    manifest.federation = "test";
-    manifest.contribution = name;
-    manifest.contributor = "owner-" + name;
-    manifest.anchor_digest = plan_.anchor.digest;
-    manifest.blob = {digest->sha256, digest->size};
-    manifest.widths = {0, 0, width};
-    manifest.tensors.push_back({.name = "t",
-                                .dtype = "F32",
-                                .shape = {},
-                                .sha256 = crypto::Sha256Hex(name)});
-    manifest.router_digest = crypto::Sha256Hex(name);
-    manifest.method.recipe = "train";
-    manifest.method.importance = "x";
-    manifest.method.router_method = "logistic";
-    manifest.method.software = "test";
-    manifest.approval = {
-        .approver = "a", .policy_version = "1", .time_s = 1, .mode = "person"};
-    return expert;
-  }
-
-  StatusOr<manifest::ReleaseManifest> Run(std::vector<MergeExpert> experts,
-                                          const std::string& name) {
-    MergePlan plan = plan_;
-    plan.experts = std::move(experts);
-    return Merge(std::move(plan), directory_->path() / name);
-  }
-
-  std::string Bytes(const std::string& name) {
-    return *ReadFile(directory_->path() / name);
-  }
-
-  std::optional<TemporaryDirectory> directory_;
-  MergePlan plan_;
-};
+using MergeTest = MergeFixture;
 
 TEST_F(MergeTest, IsAFunctionOfTheSetAlone) {
   std::vector<MergeExpert> experts = {Make("a", 1), Make("b", 2), Make("c", 3),
@@ -104,7 +24,7 @@ TEST_F(MergeTest, IsAFunctionOfTheSetAlone) {
   }
   EXPECT_THAT(order, testing::ElementsAre("a", "a-2", "b", "c"));
   const auto by_name = [](const MergeExpert& a, const MergeExpert& b) {
-    return a.manifest.contribution < b.manifest.contribution;
+    return a.contribution() < b.contribution();
   };
   std::sort(experts.begin(), experts.end(), by_name);
   do {
@@ -126,10 +46,10 @@ TEST_F(MergeTest, WithdrawnMeansNeverHad) {
 }
 
 TEST_F(MergeTest, RouterRowsAreThePublicZerosThenTheExpertsBytes) {
-  const auto release = Run({Make("b", 2.5f), Make("a", 1.25f, 16)}, "router");
+  const auto release = Run({Make("b", 2.5f), Make("a", 1.25f, 256)}, "router");
   ASSERT_TRUE(release.ok()) << release.status();
-  EXPECT_EQ(release->experts[0].widths, (std::vector<int64_t>{0, 0, 16}));
-  const auto file = safetensors::File::Open(directory_->path() / "router");
+  EXPECT_EQ(release->experts[0].widths, (std::vector<int64_t>{0, 0, 256}));
+  const auto file = safetensors::File::Open(Path("router"));
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_EQ((*file)->tensors().size(), 2u * kLayers);
   for (int64_t l = 0; l < kLayers; ++l) {
@@ -142,27 +62,126 @@ TEST_F(MergeTest, RouterRowsAreThePublicZerosThenTheExpertsBytes) {
   EXPECT_EQ(release->router_blob.sha256, crypto::Sha256Hex(Bytes("router")));
 }
 
-TEST_F(MergeTest, RefusesOtherAnchorsDuplicatesAndMissingRows) {
+TEST_F(MergeTest, AnySequenceOfChangesGivesTheBytesOfTheSet) {
+  // Random sets of random widths, reached by adding and removing in random
+  // order, from files and from the release before.
+  std::mt19937 random(7);
+  const std::vector<int64_t> choices = {0, 128, 256, 384};
+  std::vector<MergeExpert> pool;
+  for (unsigned i = 0; i < 12; ++i) {
+    std::vector<int64_t> widths(kLayers);
+    for (int64_t& width : widths) {
+      width = choices[random() % choices.size()];
+    }
+    const std::string name =
+        "e" + std::to_string(random() % 1000) + "-x" + std::string(i, 'y');
+    const auto expert =
+        MergeExpertOf(MakeManifest(name, widths, std::nullopt, i), Path(name));
+    ASSERT_TRUE(expert.ok()) << expert.status();
+    pool.push_back(*expert);
+  }
+  for (int trial = 0; trial < 20; ++trial) {
+    std::shuffle(pool.begin(), pool.end(), random);
+    const size_t wanted = random() % pool.size();
+    const auto direct =
+        Run({pool.begin(), pool.begin() + static_cast<long>(wanted)}, "direct");
+    ASSERT_TRUE(direct.ok()) << direct.status();
+    // Everything first, then one after the other leaves.
+    std::vector<MergeExpert> all = pool;
+    std::shuffle(all.begin(), all.end(), random);
+    auto release = Run(all, "step");
+    ASSERT_TRUE(release.ok()) << release.status();
+    for (size_t i = wanted; i < pool.size(); ++i) {
+      auto plan = PlanOfRelease(*release, Path("step"));
+      ASSERT_TRUE(plan.ok()) << plan.status();
+      std::erase_if(plan->experts, [&](const MergeExpert& expert) {
+        return expert.contribution() == pool[i].contribution();
+      });
+      release = Merge(*std::move(plan), Path("next"));
+      ASSERT_TRUE(release.ok()) << release.status();
+      std::filesystem::rename(Path("next"), Path("step"));
+    }
+    EXPECT_EQ(*release->ToJson(), *direct->ToJson());
+    EXPECT_EQ(Bytes("step"), Bytes("direct"));
+    // One comes back from its file.
+    auto plan = PlanOfRelease(*release, Path("step"));
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    plan->experts.push_back(pool[wanted]);
+    const auto grown = Merge(*std::move(plan), Path("grown"));
+    const auto again =
+        Run({pool.begin(), pool.begin() + static_cast<long>(wanted) + 1}, "r");
+    ASSERT_TRUE(grown.ok() && again.ok()) << grown.status() << again.status();
+    EXPECT_EQ(*grown->Digest(), *again->Digest());
+  }
+}
+
+TEST_F(MergeTest, EntriesOfStoredManifestsAreThoseOfParsedOnes) {
+  const auto manifest = MakeManifest("a", {0, 128, 256});
+  const auto parsed = MergeExpertOf(manifest, Path("a"));
+  const auto read =
+      MergeExpertOfJson(*manifest.ToJson(), *manifest.Digest(), Path("a"));
+  ASSERT_TRUE(parsed.ok() && read.ok()) << parsed.status() << read.status();
+  EXPECT_EQ(read->entry, parsed->entry);
+  EXPECT_EQ(read->anchor_digest, parsed->anchor_digest);
+  EXPECT_EQ(std::get<RowsInExpertFile>(read->rows).router_digest,
+            manifest.router_digest);
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      MergeExpertOfJson(*manifest.ToJson(), crypto::Sha256Hex("x"), Path("a"))
+          .status()));
+  const std::string bare = "{\"contribution\":\"a\"}";
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      MergeExpertOfJson(bare, crypto::Sha256Hex(bare), Path("a")).status()));
+}
+
+TEST_F(MergeTest, ReadsNoByteOfTheMatrices) {
+  // A file whose matrices are a hole gives the same rows.
+  const auto expert = MergeExpertOf(MakeManifest("a", {0, 256, 0}), Path("a"));
+  ASSERT_TRUE(Run({*expert}, "before").ok());
+  const auto file = safetensors::File::Open(Path("a"));
+  std::string bytes = Bytes("a");
+  for (const auto& tensor : (*file)->tensors()) {
+    if (tensor.name.find("proj") != std::string::npos) {
+      std::fill_n(bytes.begin() +
+                      static_cast<long>((*file)->data_begin() + tensor.begin),
+                  tensor.bytes(), '\0');
+    }
+  }
+  ASSERT_TRUE(WriteFileAtomic(Path("a"), bytes).ok());
+  ASSERT_TRUE(Run({*expert}, "after").ok());
+  EXPECT_EQ(Bytes("after"), Bytes("before"));
+}
+
+TEST_F(MergeTest, RefusesOtherAnchorsDuplicatesAndOtherFiles) {
   MergeExpert stale = Make("a", 1);
-  stale.manifest.anchor_digest = crypto::Sha256Hex("other");
+  stale.anchor_digest = crypto::Sha256Hex("other");
   EXPECT_TRUE(absl::IsInvalidArgument(Run({stale}, "r").status()));
   EXPECT_TRUE(
       absl::IsInvalidArgument(Run({Make("a", 1), Make("a", 1)}, "r").status()));
-  MergeExpert bare = Make("a", 1);
-  const std::vector<float> row(kHidden, 1);
-  ASSERT_TRUE(
-      safetensors::WriteFile(
-          bare.file, {{{"layers.0.router.weight", DType::kF32, {kHidden}},
-                       std::as_bytes(std::span(row))}})
-          .ok());
-  const Status status = Run({bare}, "r").status();
-  EXPECT_TRUE(absl::IsInvalidArgument(status));
-  EXPECT_THAT(std::string(status.message()),
-              testing::HasSubstr("layers.0.router.bias"));
-  EXPECT_FALSE(std::filesystem::exists(directory_->path() / "r"));
-  EXPECT_TRUE(absl::IsNotFound(
-      Run({{.manifest = Make("b", 1).manifest, .file = "none"}}, "r")
-          .status()));
+  // Rows that were altered, a file that was cut, one that is gone.
+  const MergeExpert expert = Make("a", 1);
+  std::string bytes = Bytes("a");
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
+  ASSERT_TRUE(WriteFileAtomic(Path("a"), bytes).ok());
+  Status status = Run({expert}, "r").status();
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("digest"));
+  bytes.pop_back();
+  ASSERT_TRUE(WriteFileAtomic(Path("a"), bytes).ok());
+  status = Run({expert}, "r").status();
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  std::filesystem::remove(Path("a"));
+  EXPECT_TRUE(absl::IsNotFound(Run({expert}, "r").status()));
+  EXPECT_FALSE(std::filesystem::exists(Path("r")));
+}
+
+TEST_F(MergeTest, RefusesARouterFileThatIsNotTheReleases) {
+  const auto release = Run({Make("a", 1), Make("b", 2)}, "router");
+  ASSERT_TRUE(release.ok());
+  std::string bytes = Bytes("router");
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
+  ASSERT_TRUE(WriteFileAtomic(Path("router"), bytes).ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      PlanOfRelease(*release, Path("router")).status()));
 }
 
 TEST_F(MergeTest, AnchorsAreReadFromTheirFolder) {
@@ -186,12 +205,10 @@ TEST_F(MergeTest, AnchorsAreReadFromTheirFolder) {
   const auto json = anchor.ToJson();
   ASSERT_TRUE(json.ok()) << json.status();
   EXPECT_TRUE(absl::IsNotFound(
-      ReadMergeAnchor(directory_->path() / "anchor", "discriminant").status()));
-  ASSERT_TRUE(MakeDirectories(directory_->path() / "anchor").ok());
-  ASSERT_TRUE(
-      WriteFileAtomic(directory_->path() / "anchor/anchor.json", *json).ok());
-  const auto read =
-      ReadMergeAnchor(directory_->path() / "anchor", "discriminant");
+      ReadMergeAnchor(Path("anchor"), "discriminant").status()));
+  ASSERT_TRUE(MakeDirectories(Path("anchor")).ok());
+  ASSERT_TRUE(WriteFileAtomic(Path("anchor/anchor.json"), *json).ok());
+  const auto read = ReadMergeAnchor(Path("anchor"), "discriminant");
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_EQ(read->digest, *anchor.Digest());
   EXPECT_EQ(read->routing.top_k, 2);
