@@ -35,7 +35,7 @@ CoordinatorConfig CoordinatorDefaults() {
   quotas.set_max_contributions(16);
   quotas.set_min_free_disk_bytes(kGiB);
   config.mutable_releases()->set_max_public_loss_increase(0.05);
-  config.mutable_worker();
+  config.mutable_worker()->set_stall_limit_s(1800);
   return config;
 }
 

@@ -77,6 +77,9 @@ const std::map<std::string_view, std::string_view>& Comments() {
        "Workers that name the same file run one at a time. Empty: no lock."},
       {"WorkerLimits.executable",
        "The worker's executable. Empty: beside this program."},
+      {"WorkerLimits.stall_limit_s",
+       "Seconds without a word from a worker after which it is ended and its "
+       "job tried again."},
       {"ContributorConfig", "Configuration of tributary-contributor."},
       {"ContributorConfig.contribution",
        "Name of the contribution. Empty: the contributor's id."},

@@ -172,8 +172,10 @@ class Follower {
       pollfd poll_fd = {.fd = pipe_.get(), .events = POLLIN, .revents = 0};
       const int ready = poll(&poll_fd, 1, 100);
       if (ready <= 0) {
+        RETURN_IF_ERROR(CheckStall());
         continue;
       }
+      last_word_s_ = SystemClock().MonotonicSeconds();
       std::array<char, 65536> buffer;
       const ssize_t got = read(pipe_.get(), buffer.data(), buffer.size());
       if (got < 0 && errno == EINTR) {
@@ -203,6 +205,17 @@ class Follower {
     } else if (now - *cancelled_at_ > kKillAfterSeconds) {
       child_.Signal(SIGKILL);
     }
+  }
+
+  Status CheckStall() const {
+    if (options_.stall_limit_s > 0 &&
+        SystemClock().MonotonicSeconds() - last_word_s_ >
+            options_.stall_limit_s) {
+      return DeadlineExceeded(
+          "the worker reported nothing for {:.0f} s and was ended",
+          options_.stall_limit_s);
+    }
+    return absl::OkStatus();
   }
 
   Status Consume(std::string_view bytes) {
@@ -242,6 +255,7 @@ class Follower {
   const RunOptions& options_;
   Child& child_;
   std::string partial_;
+  double last_word_s_ = SystemClock().MonotonicSeconds();
   std::optional<double> cancelled_at_;
   bool confined_ = false;
 };

@@ -21,6 +21,8 @@ struct RunOptions {
   std::function<void(const job::Progress&)> on_progress;
   // When it is cancelled, the worker gets SIGTERM, then SIGKILL after 5 s.
   const CancellationToken* cancellation = nullptr;
+  // Seconds without a progress line after which the worker is killed; 0: none.
+  double stall_limit_s = 0;
   enum class StandardStreams {
     kClosed,     // standard input and output are /dev/null
     kInherited,  // for tasks that read or write text
@@ -31,8 +33,9 @@ struct RunOptions {
 // result. The worker must report its sandbox before anything else.
 // CANCELLED: the token was cancelled. INTERNAL: the worker crashed; the
 // message names the signal or exit code and the log. RESOURCE_EXHAUSTED: it
-// met its memory or CPU limit. PERMISSION_DENIED: it ran unconfined and was
-// stopped. Otherwise the status that the worker itself reported.
+// met its memory or CPU limit. DEADLINE_EXCEEDED: it stalled.
+// PERMISSION_DENIED: it ran unconfined and was stopped. Otherwise the status
+// that the worker itself reported.
 StatusOr<job::Result> RunJob(const job::Job& job, const RunOptions& options);
 
 // <folder of this executable>/<name>.

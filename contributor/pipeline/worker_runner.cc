@@ -29,12 +29,14 @@ class ProcessWorker : public WorkerRunner {
       turn.emplace(std::move(lock));
     }
     return jobs::RunJob(
-        limited, {.executable = executable_,
-                  .log_file = options_.log_file,
-                  .on_progress = on_progress,
-                  .cancellation = options_.cancellation,
-                  .streams = options_.inherit_streams ? Streams::kInherited
-                                                      : Streams::kClosed});
+        limited,
+        {.executable = executable_,
+         .log_file = options_.log_file,
+         .on_progress = on_progress,
+         .cancellation = options_.cancellation,
+         .stall_limit_s = static_cast<double>(options_.limits.stall_limit_s()),
+         .streams = options_.inherit_streams ? Streams::kInherited
+                                             : Streams::kClosed});
   }
 
  private:

@@ -36,6 +36,7 @@ StatusOr<job::Result> WorkerTaskRunner::Run(
   options.lock_file = settings_.compute_lock_file;
   options.log_file = log_file_;
   options.cancellation = &cancellation;
+  options.stall_limit_s = static_cast<double>(settings_.stall_limit_s);
   options.on_progress = [&](const job::Progress& line) {
     if (progress) {
       progress(line.fraction(), line.message());

@@ -31,6 +31,7 @@ WorkerSettings WorkerOf(const config::WorkerLimits& worker) {
   return {.threads = worker.threads(),
           .memory_limit_bytes = worker.memory_limit_bytes(),
           .cpu_limit_s = worker.cpu_limit_s(),
+          .stall_limit_s = worker.stall_limit_s(),
           .compute_lock_file = worker.compute_lock_file(),
           .executable = worker.executable()};
 }

@@ -46,6 +46,7 @@ struct WorkerSettings {
   int threads = 0;
   uint64_t memory_limit_bytes = 0;
   uint64_t cpu_limit_s = 0;
+  uint64_t stall_limit_s = 0;
   std::filesystem::path compute_lock_file;
   std::filesystem::path executable;  // empty: beside this one
 };

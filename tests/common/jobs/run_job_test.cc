@@ -127,6 +127,15 @@ TEST_F(RunJobTest, CancellationEndsTheWorker) {
   EXPECT_EQ(status.code(), absl::StatusCode::kCancelled);
 }
 
+TEST_F(RunJobTest, StalledWorkerIsEnded) {
+  RunOptions options = Options();
+  options.executable = Script("exec sleep 600\n");
+  options.stall_limit_s = 0.3;
+  const Status status = RunJob(MakeJob(), options).status();
+  EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("reported nothing"));
+}
+
 TEST_F(RunJobTest, MissingReadPathIsNotFoundBeforeAnythingRuns) {
   job::Job job = Misbehaving("nothing");
   job.add_read_paths("/does/not/exist");
