@@ -7,6 +7,7 @@
 #include "common/crypto/dsse.h"
 #include "common/manifest/resource_name.h"
 #include "coordinator/admission/gates.h"
+#include "coordinator/admission/stored_bytes.h"
 #include "coordinator/storage/anchor_store.h"
 #include "coordinator/storage/contributor_store.h"
 #include "coordinator/storage/job_store.h"
@@ -204,6 +205,15 @@ Status Admission::RunGates(const Subject& subject, const JobContext& context,
     const std::filesystem::path file = folder.input() / kExpertFile;
     RETURN_IF_ERROR(
         core_.catalog.store().Materialise(subject.expert.blob, file));
+    if (const Status intact = CheckStoredBytes(core_, subject.expert.blob);
+        !intact.ok()) {
+      // Not the contributor's fault: an ERROR that asks for another upload.
+      RETURN_IF_ERROR(DropDamagedBytes(core_, subject.row));
+      decision.reason = "the coordinator's disk has damaged the uploaded "
+                        "bytes; upload them again: " +
+                        std::string(intact.message());
+      return absl::OkStatus();
+    }
     offer = CheckOfferedFile(file, subject.expert, context.cancellation);
     if (!offer.ok() && !IsAboutTheFile(offer)) {
       return offer;
@@ -249,6 +259,9 @@ Status Admission::Run(const std::string& contribution,
                       std::to_string(context.attempt) +
                       " times, the contribution may be submitted again: " +
                       std::string(status.message());
+    return Record(contribution, std::move(decision));
+  }
+  if (!decision.reason.empty()) {
     return Record(contribution, std::move(decision));
   }
   const auto failed =

@@ -7,6 +7,7 @@
 #include "common/base/log.h"
 #include "common/manifest/resource_name.h"
 #include "coordinator/admission/job_folder.h"
+#include "coordinator/admission/stored_bytes.h"
 #include "coordinator/merge/merge.h"
 #include "coordinator/merge/release_directory.h"
 #include "coordinator/storage/anchor_store.h"
@@ -111,6 +112,9 @@ StatusOr<manifest::ReleaseManifest> ReleaseBuilder::MergeExperts(
     const fs::path file = folder.input() / (id + ".safetensors");
     RETURN_IF_ERROR(
         core_.catalog.store().Materialise(input.blobs.at(id), file));
+    // Nobody could fetch a release of damaged bytes.
+    RETURN_IF_ERROR(Annotate(CheckStoredBytes(core_, input.blobs.at(id)),
+                             "contributions/" + id));
     // Its signature was verified when it was offered and admitted.
     const auto& [json, digest] = input.manifests.at(id);
     ASSIGN_OR_RETURN(MergeExpert expert, MergeExpertOfJson(json, digest, file));
@@ -248,8 +252,14 @@ Status ReleaseBuilder::Build(int64_t number, const JobContext& context) {
   if (!input->refused.empty()) {
     return Fail(number, input->refused);
   }
-  ASSIGN_OR_RETURN(const manifest::ReleaseManifest release,
-                   MergeExperts(*input, context));
+  const StatusOr<manifest::ReleaseManifest> merged =
+      MergeExperts(*input, context);
+  if (absl::IsDataLoss(merged.status())) {
+    return Fail(number, std::string(merged.status().message()) +
+                            "; restore the file from a backup and build again");
+  }
+  RETURN_IF_ERROR(merged.status());
+  const manifest::ReleaseManifest& release = *merged;
   RETURN_IF_ERROR(PlaceRelease(
       {.anchor = input->anchor,
        .release = release,
