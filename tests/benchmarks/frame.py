@@ -48,6 +48,37 @@ NOT_COUNTERS = {"name", "family_index", "per_family_instance_index", "run_name",
                 "cpu_time", "time_unit", "label", "error_occurred", "error_message"}
 
 
+class Server:
+    """A Python peer that stays: one line of JSON asked, one answered."""
+
+    def __init__(self, command: list, environment: dict):
+        self._errors = tempfile.TemporaryFile("w+")
+        self._process = subprocess.Popen([str(part) for part in command], text=True,
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                         stderr=self._errors, env=environment)
+        self._answer()
+
+    def ask(self, **request) -> dict:
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict:
+        line = self._process.stdout.readline()
+        if not line:
+            self._errors.seek(0)
+            raise MeasurementError("peer ended: " + self._errors.read()[-3000:])
+        return json.loads(line)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.stdin.close()
+        self._process.wait()
+        self._errors.close()
+
+
 class Context:
     """Runs programs for topics. `quick`: a smoke run, its figures mean little."""
 
@@ -121,6 +152,12 @@ class Context:
         """Runs a script of tests/benchmarks; the last line it prints is JSON."""
         command = [interpreter or self.venv / "bin/python", BENCHMARKS / script, *arguments]
         return json.loads(self.run(command, **environment).strip().splitlines()[-1])
+
+    def server(self, script: str, *arguments, interpreter=None) -> Server:
+        """Starts a script of tests/benchmarks that prints a line of JSON when it is
+        ready and one for each line of JSON that it reads."""
+        return Server([interpreter or self.venv / "bin/python", BENCHMARKS / script, *arguments],
+                      self.environment())
 
     def environment_with(self, name: str, packages: list) -> pathlib.Path:
         """The interpreter of a virtual environment of its own, made when missing
