@@ -2,173 +2,123 @@
 
 #include <algorithm>
 
-#include "common/base/files.h"
-#include "common/base/json.h"
-#include "common/base/text.h"
-#include "nlohmann/json.hpp"
+#include "common/text/document_reader.h"
 
 namespace tributary::evaluation {
 namespace {
 
 namespace fs = std::filesystem;
 
-bool IsBlank(std::string_view line) {
-  return line.find_first_not_of(" \t\r\f\v") == std::string_view::npos;
-}
+// Cuts documents one by one; those that still have windows are kept.
+class Cutter {
+ public:
+  Cutter(const tokenizer::Tokenizer& tokenizer, const WindowOptions& options)
+      : tokenizer_(tokenizer),
+        keep_rests_(options.rest == WindowOptions::Rest::kKeep),
+        length_(static_cast<size_t>(options.window_tokens)),
+        limit_(options.max_windows > 0
+                   ? static_cast<size_t>(options.max_windows)
+                   : SIZE_MAX) {}
 
-// Calls `body(line, number)` for every line, without its end.
-template <typename Body>
-Status ForEachLine(std::string_view text, const Body& body) {
-  int64_t number = 0;
-  while (!text.empty()) {
-    const size_t end = std::min(text.find('\n'), text.size());
-    RETURN_IF_ERROR(body(text.substr(0, end), ++number));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return absl::OkStatus();
-}
+  bool full() const { return windows_.size() >= limit_; }
 
-Status ReadJsonLines(const fs::path& path, std::string_view text,
-                     std::vector<std::string>& documents) {
-  return ForEachLine(text, [&](std::string_view line, int64_t number) {
-    if (IsBlank(line)) {
-      return absl::OkStatus();
-    }
-    const StatusOr<Json> value = ParseJson(line);
-    if (!value.ok()) {
-      return Annotate(value.status(),
-                      fmt::format("{}:{}", path.string(), number));
-    }
-    const auto field = value->is_object() ? value->find("text") : value->end();
-    if (!value->is_object() || field == value->end() || !field->is_string()) {
-      return InvalidArgument("{}:{}: wanted an object with a string \"text\"",
-                             path.string(), number);
-    }
-    std::string document = field->get<std::string>();
-    if (!IsBlank(document)) {
-      documents.push_back(std::move(document));
+  // Takes the first window of a document.
+  Status Add(std::string_view document) {
+    ASSIGN_OR_RETURN(
+        std::vector<int32_t> tokens,
+        tokenizer_.Encode(
+            document,
+            {.special_text = tokenizer::EncodeOptions::SpecialText::kText}));
+    if (Take(tokens, 0)) {
+      ids_.push_back(std::move(tokens));
     }
     return absl::OkStatus();
-  });
-}
+  }
 
-Status ReadPlainText(std::string_view text,
-                     std::vector<std::string>& documents) {
-  std::string document;
-  const auto finish = [&] {
-    if (!document.empty()) {
-      documents.push_back(std::move(document));
-      document.clear();
+  // The first windows of all, then the second ones, and so on.
+  Windows Finish() {
+    for (size_t round = 1; !ids_.empty() && !full(); ++round) {
+      std::erase_if(ids_, [&](const std::vector<int32_t>& document) {
+        return !Take(document, round * length_);
+      });
     }
-  };
-  RETURN_IF_ERROR(
-      ForEachLine(text, [&](std::string_view line, int64_t) -> Status {
-        if (IsBlank(line)) {
-          finish();
-        } else {
-          document.append(line).push_back('\n');
-        }
-        return absl::OkStatus();
-      }));
-  finish();
-  return absl::OkStatus();
-}
+    return std::move(windows_);
+  }
 
-Status ReadTextFile(const fs::path& path, std::vector<std::string>& documents) {
-  const std::string extension = path.extension().string();
-  if (extension != ".jsonl" && extension != ".txt") {
-    return InvalidArgument(
-        "{}: wanted a .jsonl or .txt file (unpack compressed ones first)",
-        path.string());
+ private:
+  // The window of a document that begins at `begin`.
+  bool Take(const std::vector<int32_t>& document, size_t begin) {
+    const size_t count = begin < document.size()
+                             ? std::min(length_, document.size() - begin)
+                             : 0;
+    const bool kept = count == length_ || (keep_rests_ && count >= 2);
+    if (kept && !full()) {
+      const auto first = document.begin() + static_cast<std::ptrdiff_t>(begin);
+      windows_.emplace_back(first, first + static_cast<std::ptrdiff_t>(count));
+    }
+    return kept;
   }
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-  if (const auto offset = FirstInvalidUtf8(text)) {
-    return InvalidArgument("{}: is not UTF-8 at byte {}", path.string(),
-                           *offset);
-  }
-  return extension == ".jsonl" ? ReadJsonLines(path, text, documents)
-                               : ReadPlainText(text, documents);
+
+  const tokenizer::Tokenizer& tokenizer_;
+  const bool keep_rests_;
+  const size_t length_;
+  const size_t limit_;
+  std::vector<std::vector<int32_t>> ids_;
+  Windows windows_;
+};
+
+Status CheckLength(const WindowOptions& options) {
+  return options.window_tokens >= 2
+             ? absl::OkStatus()
+             : InvalidArgument("window_tokens: got {}, wanted at least 2",
+                               options.window_tokens);
 }
 
 }  // namespace
 
 StatusOr<std::vector<std::string>> ReadDocuments(
     const std::vector<fs::path>& paths) {
+  ASSIGN_OR_RETURN(const auto reader, text::DocumentReader::Create(paths));
   std::vector<std::string> documents;
-  for (const fs::path& path : paths) {
-    std::error_code error;
-    if (!fs::is_directory(path, error)) {
-      RETURN_IF_ERROR(ReadTextFile(path, documents));
-      continue;
+  text::Document document;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool more, reader->Next(&document));
+    if (!more) {
+      return documents;
     }
-    std::vector<fs::path> files;
-    for (const auto& entry : fs::recursive_directory_iterator(
-             path, fs::directory_options::skip_permission_denied, error)) {
-      const std::string extension = entry.path().extension().string();
-      if (entry.is_regular_file(error) &&
-          (extension == ".jsonl" || extension == ".txt")) {
-        files.push_back(entry.path());
-      }
-    }
-    if (error) {
-      return ErrnoStatus(error.value(), path.string());
-    }
-    if (files.empty()) {
-      return InvalidArgument("{}: has no .jsonl or .txt files", path.string());
-    }
-    std::sort(files.begin(), files.end());
-    for (const fs::path& file : files) {
-      RETURN_IF_ERROR(ReadTextFile(file, documents));
-    }
+    documents.emplace_back(document.text);
   }
-  return documents;
 }
 
 StatusOr<Windows> CutWindows(const tokenizer::Tokenizer& tokenizer,
                              const std::vector<std::string>& documents,
                              const WindowOptions& options) {
-  if (options.window_tokens < 2) {
-    return InvalidArgument("window_tokens: got {}, wanted at least 2",
-                           options.window_tokens);
-  }
-  const auto length = static_cast<size_t>(options.window_tokens);
-  const auto limit = options.max_windows > 0
-                         ? static_cast<size_t>(options.max_windows)
-                         : SIZE_MAX;
-  std::vector<std::vector<int32_t>> ids;
-  Windows windows;
-  // The window of a document that begins at `begin`.
-  const auto take = [&](const std::vector<int32_t>& document, size_t begin) {
-    const size_t count =
-        begin < document.size() ? std::min(length, document.size() - begin) : 0;
-    const bool kept =
-        count == length ||
-        (options.rest == WindowOptions::Rest::kKeep && count >= 2);
-    if (kept && windows.size() < limit) {
-      const auto first = document.begin() + static_cast<std::ptrdiff_t>(begin);
-      windows.emplace_back(first, first + static_cast<std::ptrdiff_t>(count));
-    }
-    return kept;
-  };
+  RETURN_IF_ERROR(CheckLength(options));
+  Cutter cutter(tokenizer, options);
   for (const std::string& document : documents) {
-    if (windows.size() >= limit) {
-      return windows;
+    if (cutter.full()) {
+      break;
     }
-    ASSIGN_OR_RETURN(
-        std::vector<int32_t> tokens,
-        tokenizer.Encode(
-            document,
-            {.special_text = tokenizer::EncodeOptions::SpecialText::kText}));
-    if (take(tokens, 0)) {
-      ids.push_back(std::move(tokens));
+    RETURN_IF_ERROR(cutter.Add(document));
+  }
+  return cutter.Finish();
+}
+
+StatusOr<Windows> CutTextWindows(const tokenizer::Tokenizer& tokenizer,
+                                 const std::vector<fs::path>& paths,
+                                 const WindowOptions& options) {
+  RETURN_IF_ERROR(CheckLength(options));
+  ASSIGN_OR_RETURN(const auto reader, text::DocumentReader::Create(paths));
+  Cutter cutter(tokenizer, options);
+  text::Document document;
+  while (!cutter.full()) {
+    ASSIGN_OR_RETURN(const bool more, reader->Next(&document));
+    if (!more) {
+      break;
     }
+    RETURN_IF_ERROR(cutter.Add(document.text));
   }
-  for (size_t round = 1; !ids.empty() && windows.size() < limit; ++round) {
-    std::erase_if(ids, [&](const std::vector<int32_t>& document) {
-      return !take(document, round * length);
-    });
-  }
-  return windows;
+  return cutter.Finish();
 }
 
 at::Tensor ToTensor(const Windows& windows, int64_t window_tokens) {

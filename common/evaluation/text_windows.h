@@ -16,11 +16,8 @@ namespace tributary::evaluation {
 
 using Windows = std::vector<std::vector<int32_t>>;
 
-// The documents of text files and of folders of them, files by name: .jsonl
-// with a string field "text" per line, .txt with documents between blank
-// lines. Empty documents are left out. NOT_FOUND for a missing path,
-// INVALID_ARGUMENT naming file and line for bad JSON, a missing field, text
-// that is not UTF-8 or a file of another kind.
+// All documents of text files and folders, as text/document_reader.h reads
+// them, whose errors it returns.
 StatusOr<std::vector<std::string>> ReadDocuments(
     const std::vector<std::filesystem::path>& paths);
 
@@ -39,6 +36,13 @@ struct WindowOptions {
 StatusOr<Windows> CutWindows(const tokenizer::Tokenizer& tokenizer,
                              const std::vector<std::string>& documents,
                              const WindowOptions& options);
+
+// The same from text files and folders, without holding more documents than
+// windows are cut from. Reads only as many as needed.
+StatusOr<Windows> CutTextWindows(
+    const tokenizer::Tokenizer& tokenizer,
+    const std::vector<std::filesystem::path>& paths,
+    const WindowOptions& options);
 
 // Windows of equal length as int32 [W, S].
 at::Tensor ToTensor(const Windows& windows, int64_t window_tokens);

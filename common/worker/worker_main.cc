@@ -63,6 +63,8 @@ Status Confine(const job::Job& job, bool no_sandbox,
   if (!no_sandbox) {
     jobs::SandboxOptions options;
     options.readable.assign(job.read_paths().begin(), job.read_paths().end());
+    options.writable.assign(job.write_paths().begin(),
+                            job.write_paths().end());
     options.writable.emplace_back(job.output_directory());
     ASSIGN_OR_RETURN(const jobs::SandboxState state,
                      jobs::EnterSandbox(options));

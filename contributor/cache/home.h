@@ -16,6 +16,7 @@ namespace tributary::contributor {
 //   identity/                                key (0600), certificates,
 //                                            federation.json
 //   cache/                                   blobs and materialised anchors
+//   cache/tokens/                            token ids of private documents
 //   pipeline/{contribution}/{stage}/         job.json, result.json, outputs
 //   egress/{contribution}/                   report, approval, what is sent
 //   ledger.jsonl                             signed history of what left
@@ -31,6 +32,7 @@ class Home {
   }
   std::filesystem::path Identity() const { return root_ / "identity"; }
   std::filesystem::path Cache() const { return root_ / "cache"; }
+  std::filesystem::path Tokens() const { return Cache() / "tokens"; }
   std::filesystem::path Pipeline(std::string_view contribution) const {
     return root_ / "pipeline" / contribution;
   }

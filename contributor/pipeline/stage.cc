@@ -45,6 +45,13 @@ StatusOr<std::string> StageStore::Key(const Stage& stage) const {
   job.clear_threads();
   job.clear_memory_limit_bytes();
   job.clear_cpu_limit_s();
+  job.clear_write_paths();
+  for (job::Task& task : *job.mutable_tasks()) {
+    if (task.has_prepare_text()) {
+      // Where a cache lies changes nothing.
+      task.mutable_prepare_text()->clear_token_cache_directory();
+    }
+  }
   std::string text;
   const auto printed = google::protobuf::util::MessageToJsonString(job, &text);
   if (!printed.ok()) {
@@ -118,6 +125,9 @@ StatusOr<job::Result> StageStore::Run(
   }
   job::Job job = stage.job;
   job.set_output_directory(folder.string());
+  for (const std::string& cache : job.write_paths()) {
+    RETURN_IF_ERROR(MakeDirectories(cache));
+  }
   ASSIGN_OR_RETURN(job::Result result, worker.Run(job, on_progress));
   for (const std::string& output : stage.outputs) {
     if (!FileSize(folder / output).ok()) {

@@ -56,18 +56,16 @@ Status CheckOptions(const AnchorStatisticsOptions& options) {
 StatusOr<Tensor> CutClass(const tokenizer::Tokenizer& tokenizer,
                           const TextClass& text,
                           const AnchorStatisticsOptions& options) {
-  ASSIGN_OR_RETURN(const auto documents, evaluation::ReadDocuments(text.paths));
-  ASSIGN_OR_RETURN(
-      const evaluation::Windows windows,
-      evaluation::CutWindows(tokenizer, documents,
-                             {.window_tokens = options.window_tokens,
-                              .max_windows = text.name == kHeldoutClass
-                                                 ? options.heldout_windows
-                                                 : options.windows_per_class}));
+  ASSIGN_OR_RETURN(const evaluation::Windows windows,
+                   evaluation::CutTextWindows(
+                       tokenizer, text.paths,
+                       {.window_tokens = options.window_tokens,
+                        .max_windows = text.name == kHeldoutClass
+                                           ? options.heldout_windows
+                                           : options.windows_per_class}));
   if (windows.empty()) {
-    return InvalidArgument(
-        "class \"{}\": none of its {} documents has {} tokens", text.name,
-        documents.size(), options.window_tokens);
+    return InvalidArgument("class \"{}\": none of its documents has {} tokens",
+                           text.name, options.window_tokens);
   }
   return evaluation::ToTensor(windows, options.window_tokens);
 }

@@ -178,16 +178,16 @@ TEST_F(EvaluationTest, DocumentsComeFromJsonLinesTextAndFolders) {
   Write("d/note.md", "left out");
   const auto documents = ReadDocuments({directory_->path() / "d"});
   ASSERT_TRUE(documents.ok()) << documents.status();
-  EXPECT_THAT(*documents, ElementsAre("first", "2nd", "one\ntwo\n", "three\n"));
+  EXPECT_THAT(*documents, ElementsAre("first", "2nd", "one\ntwo\n\n \nthree"));
   EXPECT_EQ(ReadDocuments({directory_->path() / "none.txt"}).status().code(),
             absl::StatusCode::kNotFound);
   EXPECT_THAT(
       ReadDocuments({Write("bad.jsonl", "{\"text\": \"a\"}\n{\"txt\": 1}")})
           .status()
           .ToString(),
-      HasSubstr("bad.jsonl:2"));
+      HasSubstr("bad.jsonl: line 2"));
   EXPECT_THAT(ReadDocuments({Write("bad.txt", "a\xff")}).status().ToString(),
-              HasSubstr("UTF-8 at byte 1"));
+              HasSubstr("line 1, byte 1 (0xff)"));
   EXPECT_FALSE(ReadDocuments({Write("x.csv", "a")}).ok());
 }
 

@@ -3,14 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstring>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "common/base/files.h"
-#include "common/safetensors/reader.h"
+#include "common/text/document_reader.h"
 #include "common/tokenizer/tokenizer.h"
-#include "contributor/data/documents.h"
+#include "tests/contributor/data/token_files.h"
 
 namespace tributary::contributor {
 namespace {
@@ -19,21 +17,6 @@ namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
 const fs::path kFixtures = fs::path(TRIBUTARY_SOURCE_DIR) / "tests/fixtures";
-
-using Rows = std::vector<std::vector<int32_t>>;
-
-Rows ReadRows(const fs::path& path, const std::string& name) {
-  const auto file = safetensors::File::Open(path);
-  EXPECT_TRUE(file.ok()) << file.status();
-  const auto* info = (*file)->Find(name);
-  Rows rows(info->shape[0], std::vector<int32_t>(info->shape[1]));
-  const std::byte* from = (*file)->Bytes(*info).data();
-  for (auto& row : rows) {
-    std::memcpy(row.data(), from, row.size() * 4);
-    from += row.size() * 4;
-  }
-  return rows;
-}
 
 class PrepareTextTest : public ::testing::Test {
  protected:
@@ -48,15 +31,14 @@ class PrepareTextTest : public ::testing::Test {
     const auto tokenizer =
         tokenizer::Tokenizer::Load(kFixtures / "tiny_anchor/tokenizer.json");
     Rows rows;
-    const Status status =
-        ForEachDocument({path}, {}, [&](std::string_view text) {
-          const auto ids = (*tokenizer)->Encode(text);
-          for (size_t at = 0; at + length <= ids->size(); at += length) {
-            rows.emplace_back(ids->begin() + at, ids->begin() + at + length);
-          }
-          return absl::OkStatus();
-        });
-    EXPECT_TRUE(status.ok()) << status;
+    const auto reader = text::DocumentReader::Create({path});
+    text::Document document;
+    while (*(*reader)->Next(&document)) {
+      const auto ids = (*tokenizer)->Encode(document.text);
+      for (size_t at = 0; at + length <= ids->size(); at += length) {
+        rows.emplace_back(ids->begin() + at, ids->begin() + at + length);
+      }
+    }
     return rows;
   }
 
