@@ -46,6 +46,14 @@ void JsonReader::Fail(std::string_view message) const {
   document_->Fail(path_, message);
 }
 
+std::optional<JsonReader> JsonReader::OptionalField(
+    std::string_view name) const {
+  if (value_->is_object() && !value_->contains(std::string(name))) {
+    return std::nullopt;
+  }
+  return Field(name);
+}
+
 JsonReader JsonReader::Field(std::string_view name) const {
   const std::string path = PathOf(path_, name);
   if (!value_->is_object()) {

@@ -31,6 +31,8 @@ class JsonReader {
  public:
   // The field of an object; it must be there.
   JsonReader Field(std::string_view name) const;
+  // The field of an object, or nothing when it is not there.
+  std::optional<JsonReader> OptionalField(std::string_view name) const;
   // The elements of a list that has `min_size` to `max_size` of them.
   std::vector<JsonReader> List(size_t min_size, size_t max_size) const;
   // Nothing for null.

@@ -33,14 +33,19 @@ Json ToValue(const AuditHead& audit) {
 }
 
 Json ToValue(const WithdrawalReceipt& receipt) {
-  return {{"federation", receipt.federation},
-          {"contribution", receipt.contribution},
-          {"contributor", receipt.contributor},
-          {"expert_blob", receipt.expert_blob.ToString()},
-          {"withdrawn_releases", ToValue(receipt.withdrawn_releases)},
-          {"withdraw_time_s", receipt.withdraw_time_s},
-          {"purge_time_s", receipt.purge_time_s},
-          {"audit", ToValue(receipt.audit)}};
+  Json value = {{"federation", receipt.federation},
+                {"contribution", receipt.contribution},
+                {"contributor", receipt.contributor},
+                {"expert_blob", receipt.expert_blob.ToString()},
+                {"withdrawn_releases", ToValue(receipt.withdrawn_releases)},
+                {"withdraw_time_s", receipt.withdraw_time_s},
+                {"purge_time_s", receipt.purge_time_s},
+                {"audit", ToValue(receipt.audit)}};
+  if (receipt.on_behalf) {
+    value["on_behalf"] = {{"by", receipt.on_behalf->by},
+                          {"reason", receipt.on_behalf->reason}};
+  }
+  return value;
 }
 
 Json ToValue(const PurgeReceipt& receipt) {
@@ -90,6 +95,14 @@ Subject SubjectOf(const Receipt& receipt) {
   return {.name = receipt.contribution, .sha256 = receipt.expert_blob.sha256};
 }
 
+// Canonical JSON that the receipt's own reader accepts.
+template <typename Receipt>
+StatusOr<std::string> CheckedJson(const Receipt& receipt) {
+  ASSIGN_OR_RETURN(std::string json, CanonicalJson(ToValue(receipt)));
+  RETURN_IF_ERROR(Receipt::FromJson(json).status());
+  return json;
+}
+
 template <typename Receipt>
 StatusOr<std::string> SignReceipt(const Receipt& receipt, std::string_view kind,
                                   const crypto::PrivateKey& signer) {
@@ -115,9 +128,7 @@ StatusOr<Receipt> OpenReceipt(std::string_view envelope_json,
 }  // namespace
 
 StatusOr<std::string> WithdrawalReceipt::ToJson() const {
-  ASSIGN_OR_RETURN(std::string json, CanonicalJson(ToValue(*this)));
-  RETURN_IF_ERROR(FromJson(json).status());
-  return json;
+  return CheckedJson(*this);
 }
 
 StatusOr<WithdrawalReceipt> WithdrawalReceipt::FromJson(std::string_view json) {
@@ -131,16 +142,19 @@ StatusOr<WithdrawalReceipt> WithdrawalReceipt::FromJson(std::string_view json) {
       .withdrawn_releases = ReadReferences(root.Field("withdrawn_releases")),
       .withdraw_time_s = root.Field("withdraw_time_s").Int(0),
       .purge_time_s = root.Field("purge_time_s").Int(0),
-      .audit = ReadAudit(root.Field("audit"))};
+      .audit = ReadAudit(root.Field("audit")),
+      .on_behalf = std::nullopt};
+  if (const auto on_behalf = root.OptionalField("on_behalf")) {
+    receipt.on_behalf = {.by = on_behalf->Field("by").String(1, 512),
+                         .reason = on_behalf->Field("reason").String(1, 1024)};
+  }
   RETURN_IF_ERROR(document.Finish());
   RETURN_IF_ERROR(CheckCanonical(kWithdrawalWhat, json, ToValue(receipt)));
   return receipt;
 }
 
 StatusOr<std::string> PurgeReceipt::ToJson() const {
-  ASSIGN_OR_RETURN(std::string json, CanonicalJson(ToValue(*this)));
-  RETURN_IF_ERROR(FromJson(json).status());
-  return json;
+  return CheckedJson(*this);
 }
 
 StatusOr<PurgeReceipt> PurgeReceipt::FromJson(std::string_view json) {

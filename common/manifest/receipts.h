@@ -30,6 +30,13 @@ struct AuditHead {
   friend bool operator==(const AuditHead&, const AuditHead&) = default;
 };
 
+// Who withdrew in the owner's place, and why.
+struct OnBehalf {
+  std::string by;      // an identity
+  std::string reason;  // for a person
+  friend bool operator==(const OnBehalf&, const OnBehalf&) = default;
+};
+
 // From `withdraw_time_s` on, none of these releases is served.
 struct WithdrawalReceipt {
   std::string federation;
@@ -40,6 +47,7 @@ struct WithdrawalReceipt {
   int64_t withdraw_time_s = 0;  // seconds since the Unix epoch
   int64_t purge_time_s = 0;     // when the purge is due
   AuditHead audit;
+  std::optional<OnBehalf> on_behalf;  // absent: the owner asked
 
   // Canonical JSON. INVALID_ARGUMENT for what FromJson would refuse.
   StatusOr<std::string> ToJson() const;

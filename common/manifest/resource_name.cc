@@ -53,6 +53,12 @@ std::string ResourceName(Collection collection, std::string_view id) {
   return fmt::format("{}/{}", CollectionName(collection), id);
 }
 
+std::string FullResourceName(Collection collection, std::string_view text) {
+  const std::string prefix = ResourceName(collection, "");
+  return text.starts_with(prefix) ? std::string(text)
+                                  : ResourceName(collection, text);
+}
+
 StatusOr<std::string> ParseResourceName(Collection collection,
                                         std::string_view name) {
   const std::string_view prefix = CollectionName(collection);

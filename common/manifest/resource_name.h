@@ -32,6 +32,9 @@ Status CheckId(std::string_view field, std::string_view id);
 // "{collection}/{id}".
 std::string ResourceName(Collection collection, std::string_view id);
 
+// What a person typed, an id or a full name, as the full name.
+std::string FullResourceName(Collection collection, std::string_view text);
+
 // The id of a name of that collection. INVALID_ARGUMENT otherwise. Release ids
 // are numbers or "latest", anchor ids may be "current".
 StatusOr<std::string> ParseResourceName(Collection collection,

@@ -20,6 +20,7 @@ inline constexpr std::string_view kAnchorKind = "anchor";
 inline constexpr std::string_view kExpertKind = "expert";
 inline constexpr std::string_view kReleaseKind = "release";
 inline constexpr std::string_view kWithdrawalReceiptKind = "withdrawal-receipt";
+inline constexpr std::string_view kWithdrawalRequestKind = "withdrawal-request";
 inline constexpr std::string_view kPurgeReceiptKind = "purge-receipt";
 inline constexpr std::string_view kAuditCheckpointKind = "audit-checkpoint";
 inline constexpr std::string_view kLedgerEntryKind = "ledger-entry";

@@ -34,6 +34,18 @@ TEST(WithdrawalReceipt, NamesTheFieldThatIsWrong) {
       });
 }
 
+TEST(WithdrawalReceipt, SaysWhoActedOnTheOwnersBehalf) {
+  WithdrawalReceipt receipt = SampleWithdrawal();
+  receipt.on_behalf = {.by = "spiffe://federation/operator/admin",
+                       .reason = "the clinic asked by letter"};
+  const auto json = receipt.ToJson();
+  ASSERT_TRUE(json.ok()) << json.status();
+  EXPECT_EQ(*WithdrawalReceipt::FromJson(*json), receipt);
+  ExpectStrict(receipt, {{"/on_behalf/by", "\"\"", "on_behalf.by"},
+                         {"/on_behalf/reason", "", "on_behalf.reason"},
+                         {"/on_behalf/x", "1", "on_behalf.x: unknown field"}});
+}
+
 TEST(PurgeReceipt, HasTheseBytes) {
   EXPECT_EQ(
       *SamplePurge().ToJson(),
