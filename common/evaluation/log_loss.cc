@@ -26,21 +26,45 @@ Status CheckShapes(const CausalLm& lm, const Tensor& ids,
         "the trunk states do not belong to these {} windows of {} tokens",
         ids.size(0), ids.size(1));
   }
+  const Tensor& documents = options.documents_WS;
+  if (documents.defined() && !documents.sizes().equals(ids.sizes())) {
+    return InvalidArgument(
+        "the documents do not belong to these {} windows of {} tokens",
+        ids.size(0), ids.size(1));
+  }
   return absl::OkStatus();
 }
 
-// Losses [W', S - 1] of some windows.
-Tensor LossesOf(const CausalLm& lm, const Tensor& ids, const Tensor& trunk,
-                int64_t first_layer) {
+// True at tokens 1 .. S-1 that follow a token of their own document.
+Tensor Predicted(const Tensor& documents_WS) {
+  const int64_t last = documents_WS.size(1) - 1;
+  return documents_WS.narrow(1, 1, last).eq(documents_WS.narrow(1, 0, last));
+}
+
+// Some windows with what belongs to them; undefined where there is none.
+struct Part {
+  Tensor ids_WS;
+  Tensor trunk_WSD;
+  Tensor documents_WS;
+};
+
+// Losses [W', S - 1] of some windows; 0 at a document's first token.
+Tensor LossesOf(const CausalLm& lm, const Part& part, int64_t first_layer) {
+  const auto& [ids, trunk, documents] = part;
   const int64_t length = ids.size(1);
   const Tensor x =
       trunk.defined() ? trunk.to(lm.device()) : model::Embed(lm, ids);
-  const Tensor states = model::RunLayers(
-      lm, x, trunk.defined() ? first_layer : 0, lm.num_layers());
+  const Tensor states =
+      model::RunLayers(lm, x, trunk.defined() ? first_layer : 0,
+                       lm.num_layers(), {.documents_BS = documents});
   const Tensor hidden =
       model::FinalNorm(lm, states.narrow(1, 0, length - 1)).flatten(0, 1);
-  return model::TokenLogLoss(lm, hidden, ids.narrow(1, 1, length - 1).flatten())
-      .view({ids.size(0), length - 1});
+  const Tensor losses =
+      model::TokenLogLoss(lm, hidden, ids.narrow(1, 1, length - 1).flatten())
+          .view({ids.size(0), length - 1});
+  return documents.defined()
+             ? losses * Predicted(documents).to(losses.options())
+             : losses;
 }
 
 }  // namespace
@@ -72,25 +96,32 @@ StatusOr<LogLoss> EvaluateWindows(const CausalLm& lm, const Tensor& ids_WS,
         RETURN_IF_ERROR(options.cancellation->Check());
       }
       const int64_t count = std::min(batch, windows - begin);
-      const Tensor trunk = options.trunk_WSD.defined()
-                               ? options.trunk_WSD.narrow(0, begin, count)
-                               : Tensor();
-      const Tensor sums = LossesOf(lm, ids_WS.narrow(0, begin, count), trunk,
-                                   options.first_layer)
+      const auto take = [&](const Tensor& all) {
+        return all.defined() ? all.narrow(0, begin, count) : Tensor();
+      };
+      const Part part = {take(ids_WS), take(options.trunk_WSD),
+                         take(options.documents_WS)};
+      const Tensor sums = LossesOf(lm, part, options.first_layer)
                               .to(at::kDouble)
                               .sum(1)
                               .to(at::kCPU);
+      const Tensor predicted =
+          part.documents_WS.defined()
+              ? Predicted(part.documents_WS).sum(1)
+              : at::full({count}, length - 1, at::TensorOptions(at::kLong));
       for (int64_t w = 0; w < count; ++w) {
         const double sum = sums[w].item<double>();
+        const int64_t tokens = predicted[w].item<int64_t>();
         total += sum;
-        result.window_means.push_back(sum / static_cast<double>(length - 1));
+        result.tokens += tokens;
+        result.window_means.push_back(
+            sum / static_cast<double>(std::max<int64_t>(1, tokens)));
       }
       if (options.on_progress) {
         options.on_progress(static_cast<double>(begin + count) /
                             static_cast<double>(windows));
       }
     }
-    result.tokens = windows * (length - 1);
     result.mean =
         result.tokens > 0 ? total / static_cast<double>(result.tokens) : 0.0;
     return result;

@@ -28,6 +28,10 @@ struct LogLossOptions {
   // [W, S, D] fp32, when it is known already; undefined: from the embedding.
   at::Tensor trunk_WSD;
   int64_t first_layer = 0;
+  // Of packed windows: each token's document, as model::RunOptions has it
+  // [W, S]; a document's first token is not predicted. Undefined: one document
+  // a window.
+  at::Tensor documents_WS;
   // Fraction of the windows done, 0 to 1.
   std::function<void(double)> on_progress;
   const CancellationToken* cancellation = nullptr;

@@ -9,10 +9,13 @@
 namespace tributary::contributor {
 
 // AdamW (Loshchilov and Hutter, 2019, algorithm 2) with clipping by the norm of
-// all gradients, through LibTorch's fused kernel. Throws as LibTorch does.
+// all gradients: on the CPU two passes over memory for all parameters together
+// (norm, update), the same bits on any number of threads; elsewhere LibTorch's
+// fused kernel. State exists for these parameters only. Throws as LibTorch
+// does.
 class AdamW {
  public:
-  // `parameters` are fp32 leaves that require gradients.
+  // `parameters` are contiguous fp32 leaves that require gradients.
   AdamW(std::vector<at::Tensor> parameters, const OptimizerOptions& options);
 
   // One update from the parameters' gradients, which are dropped. Returns their
@@ -27,11 +30,23 @@ class AdamW {
   void set_steps(int64_t steps);
 
  private:
+  // A piece of one parameter: what a thread works on at a time.
+  struct Piece {
+    size_t parameter = 0;
+    int64_t begin = 0;
+    int64_t count = 0;
+  };
+
+  double NormOf(const std::vector<at::Tensor>& gradients) const;
+  void Update(const std::vector<at::Tensor>& gradients, double learning_rate,
+              double scale);
+
   const OptimizerOptions options_;
   std::vector<at::Tensor> parameters_;
   std::vector<at::Tensor> first_;
   std::vector<at::Tensor> second_;
-  std::vector<at::Tensor> step_counts_;  // as the kernel wants them
+  std::vector<Piece> pieces_;            // CPU
+  std::vector<at::Tensor> step_counts_;  // elsewhere, as the kernel wants them
   int64_t steps_ = 0;
 };
 

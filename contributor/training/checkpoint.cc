@@ -8,17 +8,52 @@ namespace {
 using at::Tensor;
 
 constexpr char kLosses[] = "losses";
+constexpr char kValidations[] = "validations";  // [n, 2]: step, log-loss
+constexpr int64_t kExactSteps = int64_t{1} << 53;
 
-Status WriteCheckpoint(const std::filesystem::path& path,
-                       const Checkpoint& checkpoint) {
-  NamedTensors tensors = checkpoint.tensors;
-  tensors.emplace_back(
-      kLosses, at::from_blob(const_cast<double*>(checkpoint.losses.data()),
-                             {static_cast<int64_t>(checkpoint.losses.size())},
-                             at::TensorOptions(at::kDouble)));
-  return WriteTensors(path, tensors,
-                      {{"step", std::to_string(checkpoint.step)},
-                       {"fingerprint", checkpoint.fingerprint}});
+std::span<const std::byte> BytesOf(const Tensor& tensor) {
+  return {static_cast<const std::byte*>(tensor.const_data_ptr()),
+          tensor.nbytes()};
+}
+
+safetensors::Shape ShapeOf(const Tensor& tensor) {
+  return safetensors::Shape(
+      std::span<const int64_t>(tensor.sizes().data(), tensor.sizes().size()));
+}
+
+Tensor AsTensor(const TrainingHistory& history) {
+  Tensor table = at::empty(
+      {static_cast<int64_t>(history.validations.size()), 2}, at::kDouble);
+  double* to = table.mutable_data_ptr<double>();
+  for (const Validation& validation : history.validations) {
+    *to++ = static_cast<double>(validation.step);
+    *to++ = validation.log_loss;
+  }
+  return table;
+}
+
+Status ReadHistory(const std::filesystem::path& path, const Tensor& losses,
+                   const Tensor& validations, TrainingHistory* history) {
+  if (!losses.defined() || losses.dim() != 1 || !validations.defined() ||
+      validations.dim() != 2 || validations.size(1) != 2) {
+    return InvalidArgument(
+        "{}: has no losses or measurements; delete the file to start afresh",
+        path.string());
+  }
+  const Tensor values = losses.to(at::kDouble).contiguous();
+  history->losses.assign(values.const_data_ptr<double>(),
+                         values.const_data_ptr<double>() + values.numel());
+  const Tensor table = validations.to(at::kDouble).contiguous();
+  const double* from = table.const_data_ptr<double>();
+  for (int64_t i = 0; i < table.size(0); ++i, from += 2) {
+    if (!(from[0] >= 0 && from[0] <= static_cast<double>(kExactSteps))) {
+      return InvalidArgument("{}: measurement {} has step {}", path.string(), i,
+                             from[0]);
+    }
+    history->validations.push_back(
+        {.step = static_cast<int64_t>(from[0]), .log_loss = from[1]});
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -39,28 +74,28 @@ StatusOr<std::optional<Checkpoint>> ReadCheckpoint(
         path.string());
   }
   Checkpoint checkpoint{.fingerprint = fingerprint};
-  const auto step = metadata.find("step");
-  if (step != metadata.end()) {
-    std::from_chars(step->second.data(),
-                    step->second.data() + step->second.size(), checkpoint.step);
+  int64_t step = 0;
+  if (const auto text = metadata.find("step"); text != metadata.end()) {
+    std::from_chars(text->second.data(),
+                    text->second.data() + text->second.size(), step);
   }
+  Tensor losses, validations;
   for (const auto& info : (*file)->tensors()) {
     ASSIGN_OR_RETURN(const Tensor tensor, MapTensor(*file, info.name));
     if (info.name == kLosses) {
-      const Tensor losses = tensor.to(at::kDouble).contiguous();
-      checkpoint.losses.assign(
-          losses.const_data_ptr<double>(),
-          losses.const_data_ptr<double>() + losses.numel());
+      losses = tensor;
+    } else if (info.name == kValidations) {
+      validations = tensor;
     } else {
       checkpoint.tensors.emplace_back(info.name, tensor);
     }
   }
-  if (checkpoint.step < 1 ||
-      checkpoint.step != static_cast<int64_t>(checkpoint.losses.size())) {
+  RETURN_IF_ERROR(ReadHistory(path, losses, validations, &checkpoint.history));
+  if (step < 1 || step != checkpoint.step()) {
     return InvalidArgument(
         "{}: step {} and {} losses do not belong together; delete the file to "
         "start afresh",
-        path.string(), checkpoint.step, checkpoint.losses.size());
+        path.string(), step, checkpoint.step());
   }
   return checkpoint;
 }
@@ -74,8 +109,9 @@ CheckpointWriter::~CheckpointWriter() {
 Status CheckpointWriter::Wait() {
   if (thread_.joinable()) {
     thread_.join();
+    file_.reset();
     if (status_.ok()) {
-      saved_step_ = copy_.step;
+      saved_step_ = step_;
     }
   }
   return status_;
@@ -84,28 +120,34 @@ Status CheckpointWriter::Wait() {
 Status CheckpointWriter::Save(const Checkpoint& checkpoint) {
   RETURN_IF_ERROR(Wait());
   const at::NoGradGuard no_grad;
-  copy_.step = checkpoint.step;
-  copy_.losses = checkpoint.losses;
-  copy_.fingerprint = checkpoint.fingerprint;
-  copy_.tensors.resize(checkpoint.tensors.size());
-  for (size_t i = 0; i < checkpoint.tensors.size(); ++i) {
-    const auto& [name, tensor] = checkpoint.tensors[i];
-    copy_.tensors[i].first = name;
-    Tensor& copy = copy_.tensors[i].second;
-    if (copy.defined()) {
-      copy.copy_(tensor.detach());
-    } else {
-      copy = tensor.detach().to(at::kCPU, /*non_blocking=*/false,
-                                /*copy=*/true);
+  const Tensor losses =
+      at::from_blob(const_cast<double*>(checkpoint.history.losses.data()),
+                    {checkpoint.step()}, at::TensorOptions(at::kDouble));
+  const Tensor validations = AsTensor(checkpoint.history);
+  std::vector<safetensors::TensorSpec> specs;
+  for (const auto& [name, tensor] : checkpoint.tensors) {
+    if (tensor.scalar_type() != at::kFloat) {
+      return Internal("{}: tensor {} is not fp32", path_.string(), name);
     }
+    specs.push_back({name, safetensors::DType::kF32, ShapeOf(tensor)});
   }
-  thread_ = std::thread([this] {
-    try {
-      status_ = WriteCheckpoint(path_, copy_);
-    } catch (const std::exception& error) {
-      status_ = Internal("{}: {}", path_.string(), error.what());
-    }
-  });
+  specs.push_back({kLosses, safetensors::DType::kF64, ShapeOf(losses)});
+  specs.push_back(
+      {kValidations, safetensors::DType::kF64, ShapeOf(validations)});
+  step_ = checkpoint.step();
+  ASSIGN_OR_RETURN(
+      file_, safetensors::Writer::Create(
+                 path_, std::move(specs),
+                 {.metadata = {{"step", std::to_string(step_)},
+                               {"fingerprint", checkpoint.fingerprint}}}));
+  for (const auto& [name, tensor] : checkpoint.tensors) {
+    // No copy on the CPU, one tensor's on a GPU.
+    const Tensor data = tensor.detach().cpu().contiguous();
+    RETURN_IF_ERROR(file_->Append(BytesOf(data)));
+  }
+  RETURN_IF_ERROR(file_->Append(BytesOf(losses)));
+  RETURN_IF_ERROR(file_->Append(BytesOf(validations)));
+  thread_ = std::thread([this] { status_ = file_->Finish(); });
   return absl::OkStatus();
 }
 

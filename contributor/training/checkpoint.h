@@ -1,28 +1,32 @@
 #pragma once
 
 // Where training stands, in one safetensors file: weights, both moments of the
-// optimizer, losses so far, and in the metadata the step and a fingerprint of
-// everything that the run depends on. The order of the data is a function of
-// seed and epoch, so nothing else is needed to go on bit for bit.
+// optimizer, losses and held-out measurements so far, and in the metadata the
+// step and a fingerprint of everything that the run depends on. The order of
+// the data and every random choice are functions of seed, epoch and step, so
+// nothing else is needed to go on bit for bit.
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "ATen/ATen.h"
 #include "common/base/status.h"
+#include "common/safetensors/writer.h"
 #include "contributor/calibration/tensor_file.h"
+#include "contributor/training/history.h"
 
 namespace tributary::contributor {
 
 struct Checkpoint {
   NamedTensors tensors;  // weights by name, "m.<name>", "v.<name>"
-  std::vector<double> losses;
-  int64_t step = 0;
+  TrainingHistory history;
   std::string fingerprint;
+
+  int64_t step() const { return history.steps(); }
 };
 
 // Nothing when there is no file. FAILED_PRECONDITION when it belongs to another
@@ -30,8 +34,9 @@ struct Checkpoint {
 StatusOr<std::optional<Checkpoint>> ReadCheckpoint(
     const std::filesystem::path& path, const std::string& fingerprint);
 
-// Writes checkpoints behind the back of the training loop: a copy is taken,
-// written to a temporary file, fsynced and renamed, while training goes on.
+// Writes checkpoints without a copy of what is in them: the tensors are written
+// to a temporary file from where they are, between two steps; making the file
+// durable and visible, which takes longer, goes on behind the training loop.
 class CheckpointWriter {
  public:
   explicit CheckpointWriter(std::filesystem::path path)
@@ -40,7 +45,8 @@ class CheckpointWriter {
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  // Waits for the one before and returns its error; then starts this one.
+  // Waits for the one before and returns its error; then starts this one. The
+  // tensors may change when it returns.
   Status Save(const Checkpoint& checkpoint);
   // Waits until the last one is on disk.
   Status Wait();
@@ -50,7 +56,8 @@ class CheckpointWriter {
 
  private:
   const std::filesystem::path path_;
-  Checkpoint copy_;  // the thread's while it runs
+  std::unique_ptr<safetensors::Writer> file_;  // the thread's while it runs
+  int64_t step_ = 0;                           // of file_
   std::thread thread_;
   Status status_;
   int64_t saved_step_ = 0;

@@ -1,5 +1,7 @@
 #include "contributor/training/train_expert.h"
 
+#include <cmath>
+
 #include "common/model_format/parameter_names.h"
 #include "contributor/calibration/tensor_file.h"
 #include "contributor/pruning/prune.h"
@@ -32,7 +34,49 @@ Status ReadRows(const model_format::ModelConfig& anchor,
   return absl::OkStatus();
 }
 
+// Row l is mean(x) / |mean(x)|; zeros below first_layer.
+Status RowsFromActivations(const model_format::ModelConfig& anchor,
+                           const InitialExpertOptions& options,
+                           at::Device device, model::Expert* expert) {
+  ASSIGN_OR_RETURN(const auto file, OpenTensorFile(options.activations_path));
+  for (int64_t l = 0; l < anchor.num_layers; ++l) {
+    Tensor row = at::zeros({anchor.hidden_size});
+    if (l >= options.first_layer) {
+      ASSIGN_OR_RETURN(const Tensor x,
+                       MapFloats(file, fmt::format("layers.{}.x", l),
+                                 {-1, anchor.hidden_size}));
+      const Tensor mean = x.to(at::kDouble).mean(0);
+      const double norm = mean.norm().item<double>();
+      if (!(norm > 0 && std::isfinite(norm))) {
+        return InvalidArgument(
+            "{}: the mean of layer {} has length {}, a row cannot start from "
+            "it; calibrate again",
+            options.activations_path.string(), l, norm);
+      }
+      row = (mean / norm).to(at::kFloat);
+    }
+    expert->router_D.push_back(row.to(device));
+    expert->router_bias.push_back(at::zeros({}).to(device));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+Status CheckNestedWidths(const model_format::ModelConfig& anchor,
+                         const std::vector<int64_t>& widths) {
+  ASSIGN_OR_RETURN(const int64_t block,
+                   model_format::WidthBlock(anchor.intermediate_size));
+  for (const int64_t width : widths) {
+    if (width < block || width > anchor.intermediate_size ||
+        width % block != 0) {
+      return InvalidArgument(
+          "nested_widths: got {}, wanted multiples of {} up to {}", width,
+          block, anchor.intermediate_size);
+    }
+  }
+  return absl::OkStatus();
+}
 
 StatusOr<model::Expert> MakeInitialExpert(const model::CausalLm& anchor,
                                           const InitialExpertOptions& options) {
@@ -67,14 +111,28 @@ StatusOr<model::Expert> MakeInitialExpert(const model::CausalLm& anchor,
           .up_FD = Copy(layer.up_FD, {layer.width, config.hidden_size}, device),
           .down_DF =
               Copy(layer.down_DF, {config.hidden_size, layer.width}, device)};
+      layer = {};  // not twice in memory
     }
   }
-  RETURN_IF_ERROR(ReadRows(config, options.router_path, device, &expert));
+  if (options.activations_path.empty()) {
+    RETURN_IF_ERROR(ReadRows(config, options.router_path, device, &expert));
+  } else {
+    RETURN_IF_ERROR(RowsFromActivations(config, options, device, &expert));
+  }
   return expert;
 }
 
 StatusOr<TrainingOutcome> TrainOnText(const model::CausalLm& anchor,
                                       const TrainTask& task) {
+  RETURN_IF_ERROR(
+      CheckNestedWidths(anchor.config, task.trainer.optimizer.nested_widths));
+  if (task.trainer.rows.trained == task.initial.activations_path.empty()) {
+    return InvalidArgument(
+        "trained rows start from activations, fixed ones from a router file; "
+        "got {} rows and {} activations",
+        task.trainer.rows.trained ? "trained" : "fixed",
+        task.initial.activations_path.empty() ? "no" : "a file of");
+  }
   model::CausalLm lm = anchor;
   lm.top_k = 2;
   lm.renormalise = model_format::MergedNormTopkProb(anchor.config);

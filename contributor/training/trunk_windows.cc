@@ -6,6 +6,60 @@ namespace tributary::contributor {
 
 using at::Tensor;
 
+namespace {
+
+// True at the B (S - 1) positions whose next token is of the same document.
+Tensor HasTarget(const Tensor& documents_BS) {
+  const int64_t last = documents_BS.size(1) - 1;
+  return documents_BS.narrow(1, 1, last).eq(documents_BS.narrow(1, 0, last));
+}
+
+}  // namespace
+
+StatusOr<Tensor> ReadDocuments(
+    const std::shared_ptr<const safetensors::File>& file,
+    const std::string& split, const Tensor& ids_BS) {
+  const std::string name = split + "_documents";
+  if (file->Find(name) == nullptr) {
+    return Tensor();
+  }
+  ASSIGN_OR_RETURN(const Tensor stored, MapTensor(file, name));
+  if (!stored.sizes().equals(ids_BS.sizes()) ||
+      (stored.scalar_type() != at::kInt && stored.scalar_type() != at::kLong)) {
+    return InvalidArgument(
+        "{}: tensor {}: wanted int32 of the shape of the tokens [{}, {}]",
+        file->path().string(), name, ids_BS.size(0), ids_BS.size(1));
+  }
+  const Tensor documents = stored.to(at::kLong, false, /*copy=*/true);
+  const int64_t last = documents.size(1) - 1;
+  if (documents.narrow(1, 1, last)
+          .lt(documents.narrow(1, 0, last))
+          .any()
+          .item<bool>()) {
+    return InvalidArgument(
+        "{}: tensor {}: document numbers of a window must ascend",
+        file->path().string(), name);
+  }
+  if (!HasTarget(documents).any(1).all().item<bool>()) {
+    return InvalidArgument(
+        "{}: tensor {}: a window holds documents of one token each, nothing "
+        "can be predicted in it; prepare the text with longer documents",
+        file->path().string(), name);
+  }
+  return documents;
+}
+
+int64_t TrunkWindows::targets() const {
+  return documents_BS.defined() ? HasTarget(documents_BS).sum().item<int64_t>()
+                                : windows() * (length() - 1);
+}
+
+Tensor WindowBatch::Select(const Tensor& rows) const {
+  return positions_T.defined()
+             ? rows.index_select(0, positions_T.to(rows.device()))
+             : rows;
+}
+
 StatusOr<TrunkWindows> LoadTrunkWindows(const TrunkFiles& files,
                                         const std::string& split,
                                         const model::CausalLm& lm) {
@@ -17,6 +71,8 @@ StatusOr<TrunkWindows> LoadTrunkWindows(const TrunkFiles& files,
   ASSIGN_OR_RETURN(const auto tokens, OpenTensorFile(files.tokens_path));
   ASSIGN_OR_RETURN(data.ids_BS,
                    ReadTokenIds(tokens, split, lm.config.vocab_size));
+  ASSIGN_OR_RETURN(data.documents_BS,
+                   ReadDocuments(tokens, split, data.ids_BS));
   ASSIGN_OR_RETURN(const auto trunk, OpenTensorFile(files.trunk_path));
   const auto layer = trunk->metadata().find("first_layer");
   if (layer != trunk->metadata().end() &&
@@ -37,20 +93,48 @@ WindowBatch TakeBatch(const TrunkWindows& data,
                       const std::vector<int64_t>& windows, at::Device device) {
   const Tensor rows = at::tensor(windows, at::TensorOptions().dtype(at::kLong));
   const Tensor ids = data.ids_BS.index_select(0, rows);
-  return {.windows = windows,
-          .trunk_BSD = data.trunk_BSD.index_select(0, rows).to(device),
-          .targets_T =
-              ids.narrow(1, 1, data.length() - 1).reshape({-1}).to(device)};
+  WindowBatch batch = {
+      .windows = windows,
+      .trunk_BSD = data.trunk_BSD.index_select(0, rows).to(device)};
+  Tensor targets = ids.narrow(1, 1, data.length() - 1).reshape({-1});
+  if (data.documents_BS.defined()) {
+    batch.documents_BS = data.documents_BS.index_select(0, rows);
+    const Tensor positions =
+        HasTarget(batch.documents_BS).reshape({-1}).nonzero().squeeze(1);
+    targets = targets.index_select(0, positions);
+    batch.positions_T = positions.to(device);
+  }
+  batch.targets_T = targets.to(device);
+  return batch;
 }
 
+namespace {
+
+Tensor HiddenOf(const model::CausalLm& lm, const WindowBatch& batch,
+                const Tensor& x_BSD) {
+  return batch.Select(
+      model::FinalNorm(lm, x_BSD.narrow(1, 0, x_BSD.size(1) - 1))
+          .reshape({-1, x_BSD.size(2)}));
+}
+
+}  // namespace
+
 Tensor HiddenOfBatch(const model::CausalLm& lm, int64_t first_layer,
-                     const WindowBatch& batch,
-                     const model::RunOptions& options) {
-  const Tensor x = model::RunLayers(lm, batch.trunk_BSD, first_layer,
-                                    lm.num_layers(), options);
-  return model::FinalNorm(lm, x)
-      .narrow(1, 0, x.size(1) - 1)
-      .reshape({x.size(0) * (x.size(1) - 1), x.size(2)});
+                     const WindowBatch& batch) {
+  return HiddenOf(
+      lm, batch,
+      model::RunLayers(lm, batch.trunk_BSD, first_layer, lm.num_layers(),
+                       {.documents_BS = batch.documents_BS}));
+}
+
+TrainedHidden TrainedHiddenOfBatch(const model::CausalLm& lm,
+                                   int64_t first_layer,
+                                   const WindowBatch& batch,
+                                   TrainedPassOptions options) {
+  options.documents_BS = batch.documents_BS;
+  const TrainedPass pass =
+      RunTrainedLayers(lm, batch.trunk_BSD, first_layer, options);
+  return {.hidden_TD = HiddenOf(lm, batch, pass.x_BSD), .z_loss = pass.z_loss};
 }
 
 }  // namespace tributary::contributor

@@ -100,7 +100,7 @@ StatusOr<model::CausalLm> LoadEvaluated(const model::CausalLm& anchor,
 
 // The anchor's states in front of `first_layer` for all windows.
 Tensor ComputeTrunk(const model::CausalLm& anchor, const Tensor& ids_WS,
-                    int64_t first_layer) {
+                    const Tensor& documents_WS, int64_t first_layer) {
   const at::NoGradGuard no_grad;
   Tensor trunk =
       at::empty({ids_WS.size(0), ids_WS.size(1), anchor.config.hidden_size},
@@ -110,7 +110,10 @@ Tensor ComputeTrunk(const model::CausalLm& anchor, const Tensor& ids_WS,
     trunk.narrow(0, begin, count)
         .copy_(model::RunLayers(
             anchor, model::Embed(anchor, ids_WS.narrow(0, begin, count)), 0,
-            first_layer));
+            first_layer,
+            {.documents_BS = documents_WS.defined()
+                                 ? documents_WS.narrow(0, begin, count)
+                                 : Tensor()}));
   }
   return trunk;
 }
@@ -133,6 +136,8 @@ StatusOr<std::vector<EvaluatedLoss>> EvaluateDomain(
     ASSIGN_OR_RETURN(const auto file, OpenTensorFile(options.tokens_path));
     ASSIGN_OR_RETURN(data.ids_BS, ReadTokenIds(file, options.split,
                                                anchor.config.vocab_size));
+    ASSIGN_OR_RETURN(data.documents_BS,
+                     ReadDocuments(file, options.split, data.ids_BS));
   }
   return model::CatchTorch([&]() -> StatusOr<std::vector<EvaluatedLoss>> {
     std::vector<model::CausalLm> models;
@@ -145,16 +150,18 @@ StatusOr<std::vector<EvaluatedLoss>> EvaluateDomain(
     }
     if (!data.trunk_BSD.defined()) {
       data.first_layer = first_layer;
-      data.trunk_BSD = ComputeTrunk(anchor, data.ids_BS, first_layer);
+      data.trunk_BSD =
+          ComputeTrunk(anchor, data.ids_BS, data.documents_BS, first_layer);
     }
     std::vector<EvaluatedLoss> losses;
     for (size_t i = 0; i < models.size(); ++i) {
       RETURN_IF_ERROR(options.report(static_cast<double>(i) / models.size()));
       ASSIGN_OR_RETURN(
           evaluation::LogLoss loss,
-          evaluation::EvaluateWindows(
-              models[i], data.ids_BS,
-              {.trunk_WSD = data.trunk_BSD, .first_layer = data.first_layer}));
+          evaluation::EvaluateWindows(models[i], data.ids_BS,
+                                      {.trunk_WSD = data.trunk_BSD,
+                                       .first_layer = data.first_layer,
+                                       .documents_WS = data.documents_BS}));
       losses.push_back({.label = options.models[i].label,
                         .log_loss = loss.mean,
                         .tokens = loss.tokens,

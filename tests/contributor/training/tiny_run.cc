@@ -35,9 +35,10 @@ TinyRun::TinyRun(const std::string& domain)
       Calibrate(anchor_,
                 {.tokens_path = Path("tokens.safetensors"),
                  .first_layer = kFirstLayer,
-                 .sample_stride = 0,
+                 .sample_stride = 2,
                  .trunk_path = Path("trunk.safetensors"),
-                 .importance_path = Path("importance.safetensors")},
+                 .importance_path = Path("importance.safetensors"),
+                 .activations_path = Path("activations.safetensors")},
                 [](double) { return absl::OkStatus(); });
   TORCH_CHECK(calibration.ok(), calibration.status().ToString());
   anchor_loss_ = calibration->heldout_log_loss;
@@ -65,8 +66,11 @@ TrainerOptions TinyRun::Trainer(const std::string& name) const {
       .optimizer = {.warmup_steps = 2, .checkpoint_steps = 2},
       .seed = 42,
       .expert_path = Path(name + ".safetensors"),
+      .router_path = Path(name + ".router.safetensors"),
       .checkpoint_path = Path(name + ".checkpoint.safetensors"),
+      .best_path = Path(name + ".best.safetensors"),
       .loss_path = Path(name + ".loss.jsonl"),
+      .curve_path = Path(name + ".loss.svg"),
       .report = [](double, const std::string&) { return absl::OkStatus(); }};
 }
 

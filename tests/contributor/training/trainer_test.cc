@@ -139,7 +139,20 @@ TEST_F(TrainerTest, StopsWhenTheLossIsNotFinite) {
   ASSERT_TRUE(absl::IsInvalidArgument(status)) << status;
   EXPECT_THAT(status.message(), HasSubstr("diverged in step 5: loss nan"));
   EXPECT_THAT(status.message(), HasSubstr("of step 4"));
+  EXPECT_THAT(status.message(),
+              HasSubstr(fmt::format("training window {} are not finite",
+                                    EpochOrder(42, 0, 8)[4])));
   EXPECT_TRUE(fs::exists(options.checkpoint_path));
+}
+
+TEST_F(TrainerTest, NamesTheLearningRateWhenTheLossRoseBefore) {
+  TrainerOptions options = run_.Trainer("expert");
+  options.optimizer.learning_rate = 1e19;
+  options.optimizer.clip_norm = 0;
+  const auto status = Train(128, options).status();
+  ASSERT_TRUE(absl::IsInvalidArgument(status)) << status;
+  EXPECT_THAT(status.message(), HasSubstr("training diverged in step"));
+  EXPECT_THAT(status.message(), HasSubstr("lower the learning rate"));
 }
 
 TEST_F(TrainerTest, SeveralWindowsAStepAndAShortLastStep) {
