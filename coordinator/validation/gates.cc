@@ -59,6 +59,26 @@ constexpr struct {
               {"up_proj", &Ffn::up_FD},
               {"down_proj", &Ffn::down_DF}};
 
+// [tokens, D] -> [tokens, D]: down(silu(gate(x)) * up(x)).
+Tensor OutputOf(const Ffn& ffn, const Tensor& x) {
+  return at::mm(
+      at::silu(at::mm(x, ffn.gate_FD.t())).mul_(at::mm(x, ffn.up_FD.t())),
+      ffn.down_DF.t());
+}
+
+// Public activations that a router sees in a layer, [tokens, D].
+StatusOr<Tensor> ProseInputs(const safetensors::File& statistics, size_t layer,
+                             int64_t width) {
+  const std::string name = fmt::format("layers.{}.prose", layer);
+  ASSIGN_OR_RETURN(const Tensor x,
+                   model::ReadTensor(statistics, name, at::kFloat));
+  if (x.dim() != 2 || x.size(0) < 1 || x.size(1) != width) {
+    return InvalidArgument("{}: \"{}\" is not [tokens, {}]",
+                           statistics.path().string(), name, width);
+  }
+  return x;
+}
+
 }  // namespace
 
 GateResult CheckFile(const model_format::ModelConfig& anchor,
@@ -163,12 +183,7 @@ StatusOr<GateResult> CheckRouter(const Expert& expert,
                              l));
       continue;
     }
-    ASSIGN_OR_RETURN(const Tensor x,
-                     model::ReadTensor(statistics, name, at::kFloat));
-    if (x.dim() != 2 || x.size(0) < 1 || x.size(1) != row.size(0)) {
-      return InvalidArgument("{}: \"{}\" is not [tokens, {}]",
-                             statistics.path().string(), name, row.size(0));
-    }
+    ASSIGN_OR_RETURN(const Tensor x, ProseInputs(statistics, l, row.size(0)));
     const double layer_share = at::sigmoid(at::mv(x, row.to(at::kCPU)) +
                                            expert.router_bias[l].to(at::kCPU))
                                    .mean()
@@ -183,6 +198,49 @@ StatusOr<GateResult> CheckRouter(const Expert& expert,
         limits.max_public_share, "");
   gate.measurements.push_back(
       {.name = "highest_layer_share", .value = highest_share});
+  return gate;
+}
+
+StatusOr<GateResult> CheckBehaviour(const model::CausalLm& anchor,
+                                    const Expert& expert,
+                                    const safetensors::File& statistics,
+                                    const ValidationLimits& limits) {
+  GateResult gate = Passed("behaviour", "its outputs are of usual size");
+  at::NoGradGuard no_gradients;
+  double highest = 0;
+  std::string where;
+  double sum = 0;
+  int64_t layers = 0;
+  for (size_t l = 0; l < expert.layers.size(); ++l) {
+    if (!expert.layers[l].has_value()) {
+      continue;
+    }
+    const Ffn& reference = anchor.layers[l].ffn;
+    ASSIGN_OR_RETURN(Tensor x,
+                     ProseInputs(statistics, l, reference.gate_FD.size(1)));
+    x = x.to(reference.gate_FD.options());
+    const auto norms = [&x](const Ffn& ffn) {
+      return OutputOf(ffn, x).to(at::kFloat).norm(2, /*dim=*/1);
+    };
+    // An anchor's output of almost nothing is no measure: one of usual size.
+    const Tensor usual = norms(reference);
+    const Tensor ratio = norms(*expert.layers[l]) /
+                         usual.clamp_min(usual.median().item<double>() / 16);
+    if (!AllFinite(ratio)) {
+      Fail(gate, fmt::format("layer {}: outputs are not finite", l));
+      return gate;
+    }
+    if (const double largest = ratio.max().item<double>(); largest > highest) {
+      highest = largest;
+      where = fmt::format(" in layer {}", l);
+    }
+    sum += ratio.mean().item<double>();
+    ++layers;
+  }
+  Bound(gate, "output_ratio", highest, limits.max_output_ratio, where);
+  Bound(gate, "mean_output_ratio",
+        layers > 0 ? sum / static_cast<double>(layers) : 0.0,
+        limits.max_mean_output_ratio, "");
   return gate;
 }
 

@@ -27,6 +27,14 @@ StatusOr<GateResult> CheckRouter(const model::Expert& expert,
                                  const safetensors::File& statistics,
                                  const ValidationLimits& limits);
 
+// What the expert does to public prose wherever it has weights: the norm of its
+// output over that of the anchor's FFN for the same token. The router's share
+// says how often it speaks, this how loud.
+StatusOr<GateResult> CheckBehaviour(const model::CausalLm& anchor,
+                                    const model::Expert& expert,
+                                    const safetensors::File& statistics,
+                                    const ValidationLimits& limits);
+
 // Public held-out log-loss of the anchor and of the anchor with the expert.
 StatusOr<GateResult> CheckEvaluation(const model::CausalLm& anchor,
                                      model::Expert expert,

@@ -51,6 +51,13 @@ StatusOr<std::vector<GateResult>> Run(const ValidateExpertOptions& options) {
   if (!gates.back().passed) {
     return gates;
   }
+  report(0.25, "behaviour");
+  ASSIGN_OR_RETURN(GateResult behaviour,
+                   CheckBehaviour(anchor, expert, *statistics, options.limits));
+  gates.push_back(std::move(behaviour));
+  if (!gates.back().passed) {
+    return gates;
+  }
   report(0.3, "evaluation");
   ASSIGN_OR_RETURN(const auto tokens, OpenPublic(options.public_tokens_path));
   ASSIGN_OR_RETURN(

@@ -27,6 +27,10 @@ struct ValidationLimits {
   double max_absolute_ratio = 32;
   // Highest Euclidean norm of a router row.
   double max_row_norm = 100;
+  // Highest norm of the expert's output over that of the anchor's FFN for the
+  // same token of public prose, and its highest mean.
+  double max_output_ratio = 16;
+  double max_mean_output_ratio = 2;
 };
 
 struct ValidateExpertOptions {
@@ -51,7 +55,7 @@ struct Measurement {
 };
 
 struct GateResult {
-  std::string name;  // file, values, router, evaluation
+  std::string name;  // file, values, router, behaviour, evaluation
   bool passed = false;
   std::string detail;  // one sentence
   std::vector<Measurement> measurements;

@@ -87,13 +87,28 @@ class ValidationTest : public ::testing::Test {
   }
 
   StatusOr<std::vector<GateResult>> ValidateFile(
-      const fs::path& path, std::vector<int64_t> widths) const {
+      const fs::path& path, std::vector<int64_t> widths,
+      const ValidationLimits& limits = {}) const {
     return ValidateExpert(
         {.model_directory = model::TinyAnchor(),
          .expert_path = path,
          .widths = std::move(widths),
          .public_tokens_path = statistics_->tokens_path,
-         .public_statistics_path = statistics_->statistics_path});
+         .public_statistics_path = statistics_->statistics_path,
+         .limits = limits});
+  }
+
+  // An expert whose outputs are ten times as large as usual, with a share of
+  // public text below the router's limit.
+  static Expert ShoutingExpert() {
+    Expert expert = GoodExpert();
+    for (size_t l = 1; l < 4; ++l) {
+      expert.router_D[l] = expert.router_D[l] * 0.25;
+      expert.layers[l]->gate_FD = expert.layers[l]->gate_FD * 2;
+      expert.layers[l]->up_FD = expert.layers[l]->up_FD * 2;
+      expert.layers[l]->down_DF = expert.layers[l]->down_DF * 2.5;
+    }
+    return expert;
   }
 
   static void ExpectRefused(const StatusOr<std::vector<GateResult>>& gates,
@@ -166,7 +181,8 @@ TEST_F(ValidationTest, GoodExpertPassesAllGates) {
     names.push_back(gate.name);
     EXPECT_TRUE(gate.passed) << gate.name << ": " << gate.detail;
   }
-  EXPECT_THAT(names, ElementsAre("file", "values", "router", "evaluation"));
+  EXPECT_THAT(names, ElementsAre("file", "values", "router", "behaviour",
+                                 "evaluation"));
 }
 
 TEST_F(ValidationTest, FileGateRefusesOtherWidthsNamesAndMetadata) {
@@ -232,18 +248,38 @@ TEST_F(ValidationTest, RouterGateRefusesRowsThatCapturePublicText) {
   ExpectRefused(Validate(expert), "router", "row_norm");
 }
 
-TEST_F(ValidationTest, EvaluationGateRefusesWhatHarmsPublicText) {
-  Expert expert = GoodExpert();
-  // A share below the router's limit of an expert that shouts.
+TEST_F(ValidationTest, BehaviourGateRefusesOutputsOfUnusualSize) {
+  const auto gates = Validate(ShoutingExpert());
+  ExpectRefused(gates, "behaviour", "output_ratio");
+  ASSERT_EQ((*gates)[3].measurements.size(), 2u);
+  const double highest = (*gates)[3].measurements[0].value;
+  const double mean = (*gates)[3].measurements[1].value;
+  EXPECT_GT(highest, mean);
+  EXPECT_GT(mean, 2);
+
+  // The anchor's own FFN measures 1, half of its output 0.5.
+  Expert copy = GoodExpert();
+  const auto lm = model::LoadModel(model::TinyAnchor());
   for (size_t l = 1; l < 4; ++l) {
-    expert.router_D[l] = expert.router_D[l] * 0.25;
-    expert.layers[l]->gate_FD = expert.layers[l]->gate_FD * 2;
-    expert.layers[l]->up_FD = expert.layers[l]->up_FD * 2;
-    expert.layers[l]->down_DF = expert.layers[l]->down_DF * 2.5;
+    copy.layers[l] = lm->layers[l].ffn;
+    copy.layers[l]->down_DF = copy.layers[l]->down_DF * 0.5;
   }
-  const auto gates = Validate(expert);
+  const auto half = Validate(copy);
+  ASSERT_TRUE(half.ok()) << half.status();
+  ASSERT_GE(half->size(), 4u);
+  EXPECT_NEAR((*half)[3].measurements[0].value, 0.5, 0.01);
+  EXPECT_NEAR((*half)[3].measurements[1].value, 0.5, 0.01);
+}
+
+TEST_F(ValidationTest, EvaluationGateRefusesWhatHarmsPublicText) {
+  const fs::path path = directory_->path() / "expert.safetensors";
+  const Expert expert = ShoutingExpert();
+  ASSERT_TRUE(WriteExpert(expert, path).ok());
+  const auto gates =
+      ValidateFile(path, expert.widths(),
+                   {.max_output_ratio = 1e6, .max_mean_output_ratio = 1e6});
   ExpectRefused(gates, "evaluation", "public_loss_increase");
-  EXPECT_GT((*gates)[3].measurements.back().value, 0.05);
+  EXPECT_GT((*gates)[4].measurements.back().value, 0.05);
 }
 
 TEST_F(ValidationTest, ReleaseIsEvaluatedAgainstItsAnchor) {
