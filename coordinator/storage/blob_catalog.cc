@@ -27,6 +27,33 @@ StatusOr<std::vector<BlobName>> BlobCatalog::DeleteUnreferenced(
   return deleted;
 }
 
+StatusOr<std::vector<MissingBlob>> BlobCatalog::FindMissing(size_t limit) {
+  std::vector<BlobName> known;
+  RETURN_IF_ERROR(database_.Transact([&](Transaction& transaction) {
+    known = BlobTable(transaction).List();
+    return absl::OkStatus();
+  }));
+  std::vector<BlobName> absent;
+  for (const BlobName& name : known) {
+    ASSIGN_OR_RETURN(const bool present, store_.Contains(name));
+    if (!present) {
+      absent.push_back(name);
+    }
+  }
+  std::vector<MissingBlob> missing;
+  RETURN_IF_ERROR(database_.Transact([&](Transaction& transaction) {
+    BlobTable table(transaction);
+    for (const BlobName& name : absent) {
+      // One that was purged meanwhile is not missing.
+      if (table.Contains(name) && missing.size() < limit) {
+        missing.push_back({.name = name, .owners = table.OwnersOf(name)});
+      }
+    }
+    return absl::OkStatus();
+  }));
+  return missing;
+}
+
 StatusOr<CollectionReport> BlobCatalog::Collect() {
   CollectionReport report;
   std::vector<UploadRow> expired;

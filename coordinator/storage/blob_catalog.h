@@ -23,6 +23,12 @@ struct CollectionReport {
   int64_t deleted_uploads = 0;
 };
 
+// What the database says is there and the blob store does not have.
+struct MissingBlob {
+  BlobName name;
+  std::vector<std::string> owners;  // resource names
+};
+
 // Thread-safe. A blob is deleted only when nothing refers to it, and never
 // between the moment its file appears and its row is committed.
 class BlobCatalog {
@@ -41,6 +47,10 @@ class BlobCatalog {
   // Mark and sweep: expired uploads, partials without a row, blobs without a
   // reference, files without a row.
   StatusOr<CollectionReport> Collect();
+
+  // Blobs that are needed and not there, or there with another size: the disk
+  // lost them, or a backup was restored without them. At most `limit`.
+  StatusOr<std::vector<MissingBlob>> FindMissing(size_t limit);
 
   BlobStore& store() { return store_; }
 

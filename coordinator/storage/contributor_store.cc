@@ -1,5 +1,6 @@
 #include "coordinator/storage/contributor_store.h"
 
+#include "common/crypto/certificate.h"
 #include "coordinator/storage/query.h"
 
 namespace tributary::coordinator {
@@ -145,6 +146,21 @@ void ContributorStore::AddCertificate(const CertificateRow& row) {
   Execute(transaction_,
           "UPDATE contributors SET certificate_expire_time_s = ? WHERE id = ?",
           row.expire_time_s, row.contributor);
+}
+
+StatusOr<std::vector<crypto::PublicKey>> ContributorStore::KeysOf(
+    std::string_view contributor) {
+  Query query(transaction_,
+              "SELECT pem FROM certificates WHERE contributor = ? "
+              "GROUP BY key_id ORDER BY max(expire_time_s) DESC",
+              contributor);
+  std::vector<crypto::PublicKey> keys;
+  while (query.Next()) {
+    ASSIGN_OR_RETURN(const crypto::Certificate certificate,
+                     crypto::Certificate::FromPem(query.Text(0)));
+    keys.push_back(certificate.public_key());
+  }
+  return keys;
 }
 
 std::optional<CertificateRow> ContributorStore::FindCertificate(

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/crypto/key.h"
 #include "coordinator/storage/database.h"
 
 namespace tributary::coordinator {
@@ -75,6 +76,8 @@ class ContributorStore {
 
   // Records a certificate and moves the contributor's expiry.
   void AddCertificate(const CertificateRow& certificate);
+  // Every key that was ever certified for the contributor, newest first.
+  StatusOr<std::vector<crypto::PublicKey>> KeysOf(std::string_view contributor);
   // The newest certificate of that key.
   std::optional<CertificateRow> FindCertificate(std::string_view contributor,
                                                 std::string_view key_id);

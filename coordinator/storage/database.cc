@@ -127,6 +127,9 @@ Status Database::Transact(const std::function<Status(Transaction&)>& body) {
                                   : SQLite::TransactionBehavior::IMMEDIATE);
     Transaction transaction(*connection_);
     RETURN_IF_ERROR(body(transaction));
+    if (before_commit_) {
+      RETURN_IF_ERROR(before_commit_());
+    }
     guard.commit();
     changed = connection_->getTotalChanges() != before;
   } catch (const SQLite::Exception& exception) {
@@ -147,6 +150,25 @@ uint64_t Database::WaitForChange(uint64_t seen,
   std::unique_lock<std::mutex> lock(change_mutex_);
   change_.wait_for(lock, timeout, [&] { return changes_.load() != seen; });
   return changes_.load();
+}
+
+Status Database::CheckIntegrity() {
+  try {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::string found =
+        connection_->execAndGet("PRAGMA integrity_check(1)").getString();
+    if (found != "ok") {
+      return DataLoss("database: {}", found);
+    }
+    SQLite::Statement broken(*connection_, "PRAGMA foreign_key_check");
+    if (broken.executeStep()) {
+      return DataLoss("database: a row of {} refers to one that is gone",
+                      broken.getColumn(0).getString());
+    }
+    return absl::OkStatus();
+  } catch (const SQLite::Exception& exception) {
+    return FromSqlite(exception, "database");
+  }
 }
 
 Status Database::BackUp(const fs::path& target) {

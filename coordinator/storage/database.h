@@ -71,10 +71,20 @@ class Database {
     return *std::move(result);
   }
 
+  // For tests of crashes: called before each commit; an error rolls back, as a
+  // full disk does.
+  void set_before_commit(std::function<Status()> hook) {
+    before_commit_ = std::move(hook);
+  }
+
   // Counts transactions that changed something; WaitForChange returns when the
   // count differs from `seen` or the time is over.
   uint64_t changes() const { return changes_.load(); }
   uint64_t WaitForChange(uint64_t seen, std::chrono::milliseconds timeout);
+
+  // DATA_LOSS unless the whole file is sound and every reference leads
+  // somewhere. Reads all of it.
+  Status CheckIntegrity();
 
   // A consistent copy into a new file, also while another process serves.
   // ALREADY_EXISTS when `target` is there.
@@ -85,6 +95,7 @@ class Database {
 
   const std::unique_ptr<SQLite::Database> connection_;
   const Mode mode_;
+  std::function<Status()> before_commit_;
   std::mutex mutex_;  // guards the connection
   std::mutex change_mutex_;
   std::condition_variable change_;

@@ -87,5 +87,27 @@ TEST_F(BlobCatalogTest, CollectsFilesWithoutRowsAndUploadsWithoutRows) {
   EXPECT_FALSE(store_->Contains(dropped).value());
 }
 
+TEST_F(BlobCatalogTest, NamesWhatTheDiskHasLost) {
+  const BlobName kept = Store("kept", {"contributions/a"});
+  const BlobName lost = Store("lost", {"contributions/b", "releases/1"});
+  const BlobName cut = Store("cut short", {"anchors/x"});
+  EXPECT_THAT(catalog_->FindMissing(10).value(), IsEmpty());
+  ASSERT_TRUE(store_->Delete(lost).ok());
+  std::filesystem::permissions(store_->PathOf(cut),
+                               std::filesystem::perms::owner_write,
+                               std::filesystem::perm_options::add);
+  std::filesystem::resize_file(store_->PathOf(cut), 3);
+  const auto missing = catalog_->FindMissing(10);
+  ASSERT_TRUE(missing.ok()) << missing.status();
+  ASSERT_EQ(missing->size(), 2u);
+  for (const MissingBlob& blob : *missing) {
+    EXPECT_NE(blob.name, kept);
+    if (blob.name == lost) {
+      EXPECT_THAT(blob.owners, ElementsAre("contributions/b", "releases/1"));
+    }
+  }
+  EXPECT_EQ(catalog_->FindMissing(1)->size(), 1u);
+}
+
 }  // namespace
 }  // namespace tributary::coordinator
