@@ -17,12 +17,15 @@ struct DistillTask {
   TrunkFiles data;
   DistillationOptions distillation;
   TrainerOptions trainer;
-  // The teacher's answers; made when they are not there.
+  // The teacher's answers; made when they are not there. Given ones are never
+  // replaced: FAILED_PRECONDITION when they are another teacher's.
   std::filesystem::path cache_path;
+  bool cache_is_given = false;
 };
 
 // Trains the student towards the teacher. A fifth of the progress is the
-// teacher's pass. Errors as TrainExpert.
+// teacher's pass. Errors as TrainExpert; besides, FAILED_PRECONDITION for a
+// teacher that was trained beside another anchor.
 StatusOr<TrainingOutcome> Distill(const model::CausalLm& anchor,
                                   const DistillTask& task);
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ATen/Parallel.h"
+#include "common/kernels/head_loss.h"
 #include "common/kernels/vector_loops.h"
 
 namespace tributary::contributor {
@@ -15,8 +16,6 @@ namespace {
 
 using at::Tensor;
 
-// Logits held at a time: enough rows for a product at full speed.
-constexpr int64_t kChunkElements = 8 << 20;
 // Below this the rest's probability counts as this, so that logarithms and
 // quotients stay finite.
 constexpr double kSmallestTail = 1e-30;
@@ -35,16 +34,22 @@ double RowLoss(float* z, int64_t vocabulary, int64_t target, const int64_t* ids,
                const float* log_q, int64_t kept, double log_tail,
                const DistillationOptions& options, std::vector<float>& top) {
   const double share = options.text_share;
-  const float largest = kernels::MaxOf(z, vocabulary);
   const double target_logit = z[target];
   top.resize(kept);
-  double top_sum = 0;
+  float largest = -std::numeric_limits<float>::infinity();
   for (int64_t j = 0; j < kept; ++j) {
     top[j] = z[ids[j]];
-    top_sum += std::exp(static_cast<double>(top[j]) - largest);
+    largest = std::max(largest, top[j]);
     z[ids[j]] = -std::numeric_limits<float>::infinity();
   }
-  const double tail_sum = kernels::SumOfExponentials(z, largest, vocabulary);
+  const auto tail = kernels::SumOfExponentials(z, vocabulary);
+  largest = std::max(largest, tail.largest);
+  const double tail_sum =
+      tail.sum * std::exp(static_cast<double>(tail.largest) - largest);
+  double top_sum = 0;
+  for (int64_t j = 0; j < kept; ++j) {
+    top_sum += std::exp(static_cast<double>(top[j]) - largest);
+  }
   const double sum = top_sum + tail_sum;
   const double log_sum = std::log(sum) + largest;
   double divergence = 0;
@@ -149,8 +154,7 @@ std::pair<Tensor, Tensor> Run(const Tensor& hidden, const Tensor& head,
   const Tensor weight = head.to(hidden.scalar_type());
   const bool fast =
       hidden.device().is_cpu() && hidden.scalar_type() == at::kFloat;
-  const int64_t rows =
-      std::min(tokens, std::max<int64_t>(16, kChunkElements / vocabulary));
+  const int64_t rows = kernels::HeadChunkRows(tokens, vocabulary);
   Tensor gradients = gradient ? at::empty_like(hidden) : Tensor();
   const Tensor buffer = at::empty({rows, vocabulary}, hidden.options());
   double sum = 0;

@@ -55,7 +55,9 @@ Status WriteCache(const model::CausalLm& teacher, const TrunkWindows& data,
                             teacher.final_norm_D.options().dtype(at::kFloat));
   const Tensor head = teacher.head_VD.to(at::kFloat);
   for (int64_t w = 0; w < data.windows(); ++w) {
-    const WindowBatch batch = TakeBatch(data, {w}, teacher.device());
+    WindowBatch batch = TakeBatch(data, {w}, teacher.device());
+    batch.positions_T = Tensor();  // the ends of documents too
+
     const Tensor hidden =
         HiddenOfBatch(teacher, data.first_layer, batch).to(at::kFloat);
     for (int64_t begin = 0; begin < positions; begin += kChunkTokens) {
@@ -91,8 +93,10 @@ Status WriteCache(const model::CausalLm& teacher, const TrunkWindows& data,
   return WriteTensors(path, tensors, {{"fingerprint", fingerprint}});
 }
 
-bool HasFingerprint(const std::filesystem::path& path,
-                    const std::string& fingerprint) {
+}  // namespace
+
+bool TeacherCache::IsOf(const std::filesystem::path& path,
+                        const std::string& fingerprint) {
   const auto file = OpenTensorFile(path);
   if (!file.ok()) {
     return false;
@@ -100,8 +104,6 @@ bool HasFingerprint(const std::filesystem::path& path,
   const auto found = (*file)->metadata().find("fingerprint");
   return found != (*file)->metadata().end() && found->second == fingerprint;
 }
-
-}  // namespace
 
 Status TeacherCache::Load(const std::filesystem::path& path,
                           const TrunkWindows& data, int64_t vocab_size) {
@@ -127,7 +129,7 @@ StatusOr<TeacherCache> TeacherCache::Make(
     const std::function<Status(double)>& report) {
   TeacherCache cache;
   cache.device_ = teacher.device();
-  cache.reused_ = HasFingerprint(path, fingerprint);
+  cache.reused_ = IsOf(path, fingerprint);
   if (!cache.reused_) {
     RETURN_IF_ERROR(WriteCache(teacher, data, path, fingerprint, report));
   }

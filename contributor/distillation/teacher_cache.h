@@ -33,6 +33,10 @@ class TeacherCache {
       const std::filesystem::path& path, const std::string& fingerprint,
       const std::function<Status(double)>& report);
 
+  // Whether a file is there and has this fingerprint.
+  static bool IsOf(const std::filesystem::path& path,
+                   const std::string& fingerprint);
+
   // The targets of some windows, T = windows * positions.
   TeacherTargets Take(const std::vector<int64_t>& windows) const;
 
