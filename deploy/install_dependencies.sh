@@ -5,7 +5,7 @@
 #
 #   deploy/install_dependencies.sh [--tests]
 #
-#   --tests   also what the tests compare against (transformers)
+#   --tests   also what the tests need (transformers, grpcio, faketime, Clang)
 #
 # Environment:
 #   TRIBUTARY_VENV   where the virtual environment lies (default: .venv)
@@ -25,11 +25,13 @@ for argument in "$@"; do
   esac
 done
 
+packages=("$here/apt-packages.txt")
+[ $with_tests = 0 ] || packages+=("$here/apt-packages-test.txt")
 missing=()
 while read -r package; do
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
     missing+=("$package")
-done < <(grep -v '^#' "$here/apt-packages.txt")
+done < <(grep -hv '^#' "${packages[@]}")
 if [ ${#missing[@]} -gt 0 ]; then
   echo "Installing Debian packages: ${missing[*]}"
   sudo=()

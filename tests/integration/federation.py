@@ -34,6 +34,7 @@ class Coordinator:
         self.program = binaries / "tributary-coordinator"
         self.home = home
         self.process = None
+        self.environment = None  # of the server; None: this process's
 
     def __call__(self, *arguments, want=0, timeout=240):
         return run([self.program, "--home", self.home, *arguments], want, timeout)
@@ -64,7 +65,8 @@ class Coordinator:
         with log:
             self.process = subprocess.Popen(
                 [str(self.program), "--home", str(self.home), "serve"],
-                stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                env=self.environment)
         for _ in range(200):
             if address.exists() and address.read_text().strip():
                 self.keep_address(address.read_text().strip())
