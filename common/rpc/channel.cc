@@ -1,5 +1,6 @@
 #include "common/rpc/channel.h"
 
+#include <grpc/compression.h>
 #include <grpc/support/log.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/support/channel_arguments.h>
@@ -11,6 +12,7 @@ namespace tributary::rpc {
 namespace {
 
 constexpr int kKeepaliveMs = 30'000;
+constexpr int kNoCompression = 1 << GRPC_COMPRESS_NONE;
 constexpr int kKeepaliveTimeoutMs = 20'000;
 
 // gRPC's own lines (failed handshakes and the like) go into our log: errors
@@ -50,6 +52,10 @@ std::shared_ptr<grpc::Channel> CreateChannel(const std::string& address,
 
 void ConfigureServer(grpc::ServerBuilder& builder) {
   RouteLog();
+  // A small compressed message can unpack to gigabytes before its size is
+  // looked at. Weights do not compress anyway.
+  builder.AddChannelArgument(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET,
+                             kNoCompression);
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.SetMaxSendMessageSize(kMaxMessageBytes);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 2 * kKeepaliveMs);

@@ -10,6 +10,8 @@
 namespace tributary::contributor {
 namespace {
 
+constexpr int kMostSubmissions = 3;
+
 struct RunOptions {
   bool once = false;
   std::string retry_for;
@@ -62,8 +64,13 @@ Status RunOnce(const cli::CommandContext& context, Session& session) {
   const PipelineContext pipeline = session.Context(ProgressOn(bar));
   ASSIGN_OR_RETURN(v1::Contribution contribution,
                    AdvanceContribution(pipeline));
-  if (!IsDecided(contribution)) {
+  for (int sent = 1; !IsDecided(contribution) && sent <= kMostSubmissions;
+       ++sent) {
     ASSIGN_OR_RETURN(contribution, WaitForDecision(pipeline));
+    if (!IsDecided(contribution) && sent < kMostSubmissions) {
+      // The coordinator lost it, or asks for it again.
+      ASSIGN_OR_RETURN(contribution, AdvanceContribution(pipeline));
+    }
   }
   RETURN_IF_ERROR(DecisionStatus(contribution));
   return PrintOutcome(context, session, contribution);

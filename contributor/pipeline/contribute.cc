@@ -56,12 +56,6 @@ bool TakesUploads(const v1::Contribution& contribution) {
          contribution.state() == State::UPLOADING;
 }
 
-// Admission itself failed: the bytes are there and may be submitted again.
-bool AdmissionFailed(const v1::Contribution& contribution) {
-  return contribution.decision().outcome() == v1::Decision::OUTCOME_ERROR &&
-         TakesUploads(contribution);
-}
-
 }  // namespace
 
 FetchContext FetchingFor(const PipelineContext& context, const char* stage) {
@@ -167,7 +161,9 @@ StatusOr<v1::Contribution> WaitForDecision(const PipelineContext& context) {
         last = seen;
         Report(context, "admission", IsDecided(seen) ? 1.0 : 0.0,
                v1::Contribution::State_Name(seen.state()));
-        return !IsDecided(seen) && !AdmissionFailed(seen);
+        // Back before its submission: admission failed, or the coordinator
+        // was restored from a backup.
+        return !IsDecided(seen) && !TakesUploads(seen);
       }));
   return last;
 }

@@ -57,6 +57,9 @@ class WithdrawTest : public EgressFixture {
         "test", 3650 * crypto::kDaySeconds, clock_);
     auto signer = crypto::PrivateKey::Generate();
     ASSERT_TRUE(ca.ok() && signer.ok());
+    auto cache = BlobCache::Create(home_->Cache());
+    ASSERT_TRUE(cache.ok());
+    cache_ = *std::move(cache);
     ca_.emplace(*std::move(ca));
     signer_.emplace(*std::move(signer));
     identity_.emplace(Identity{.federation = "test",
