@@ -1,47 +1,115 @@
 #include "common/kernels/dispatch.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 
 #include "ATen/Parallel.h"
+#include "ATen/core/grad_mode.h"
 #include "common/kernels/vector_loops.h"
+#ifdef TRIBUTARY_CUDA_KERNELS
+#include "common/kernels/combine_rows_gpu.h"
+#endif
 
 namespace tributary::kernels {
+namespace {
 
 using at::Tensor;
 
-Tensor ChooseExperts(const Tensor& p_TE, int64_t k) {
-  const Tensor p = p_TE.detach().to(at::kCPU, at::kFloat).contiguous();
-  const int64_t tokens = p.size(0);
-  const int64_t experts = p.size(1);
+// The ids of the k largest of `row`, ascending; of equal ones the lowest.
+// `values` has room for k.
+void ChooseOfRow(const float* row, int64_t experts, int64_t k, float* values,
+                 int64_t* chosen) {
+  int64_t count = 0;
+  for (int64_t e = 0; e < experts; ++e) {
+    if (count == k && !(row[e] > values[k - 1])) {
+      continue;
+    }
+    int64_t at = count < k ? count++ : k - 1;
+    for (; at > 0 && row[e] > values[at - 1]; --at) {
+      values[at] = values[at - 1];
+      chosen[at] = chosen[at - 1];
+    }
+    values[at] = row[e];
+    chosen[at] = e;
+  }
+  std::sort(chosen, chosen + k);
+}
+
+// The same by tensor operations, where the values are not on the host.
+Tensor ChooseOnDevice(const Tensor& p_TE, int64_t k) {
+  const Tensor order =
+      std::get<1>(at::sort(p_TE, /*stable=*/true, -1, /*descending=*/true));
+  return std::get<0>(at::sort(order.narrow(1, 0, k), -1));
+}
+
+void CheckCount(int64_t k, int64_t experts) {
   TORCH_CHECK(k >= 1 && k <= experts, "cannot choose ", k, " of ", experts,
               " experts");
+}
+
+}  // namespace
+
+Tensor ChooseExperts(const Tensor& p_TE, int64_t k) {
+  const int64_t tokens = p_TE.size(0);
+  const int64_t experts = p_TE.size(1);
+  CheckCount(k, experts);
+  if (!p_TE.device().is_cpu()) {
+    return ChooseOnDevice(p_TE.detach(), k);
+  }
+  const Tensor p = p_TE.detach().to(at::kFloat).contiguous();
   Tensor ids = at::empty({tokens, k}, p.options().dtype(at::kLong));
   const float* from = p.const_data_ptr<float>();
   int64_t* to = ids.mutable_data_ptr<int64_t>();
   at::parallel_for(0, tokens, 256, [&](int64_t begin, int64_t end) {
     std::vector<float> values(k);
     for (int64_t token = begin; token < end; ++token) {
-      const float* row = from + token * experts;
-      int64_t* chosen = to + token * k;
-      int64_t count = 0;
-      for (int64_t e = 0; e < experts; ++e) {
-        if (count == k && !(row[e] > values[k - 1])) {
-          continue;
-        }
-        int64_t at = count < k ? count++ : k - 1;
-        for (; at > 0 && row[e] > values[at - 1]; --at) {
-          values[at] = values[at - 1];
-          chosen[at] = chosen[at - 1];
-        }
-        values[at] = row[e];
-        chosen[at] = e;
-      }
-      std::sort(chosen, chosen + k);
+      ChooseOfRow(from + token * experts, experts, k, values.data(),
+                  to + token * k);
     }
   });
-  return ids.to(p_TE.device());
+  return ids;
+}
+
+Choice ChooseByLogits(const Tensor& logits_TE, int64_t k, bool renormalise) {
+  const int64_t tokens = logits_TE.size(0);
+  const int64_t experts = logits_TE.size(1);
+  CheckCount(k, experts);
+  if (!logits_TE.device().is_cpu()) {
+    const Tensor p = at::softmax(logits_TE.to(at::kFloat), -1);
+    const Tensor ids = ChooseOnDevice(p, k);
+    const Tensor chosen = p.gather(1, ids);
+    return {ids, renormalise ? chosen / chosen.sum(-1, true) : chosen};
+  }
+  const Tensor logits = logits_TE.to(at::kFloat).contiguous();
+  Choice choice = {
+      .ids_TK = at::empty({tokens, k}, logits.options().dtype(at::kLong)),
+      .weights_TK = at::empty({tokens, k}, logits.options())};
+  const float* from = logits.const_data_ptr<float>();
+  int64_t* ids = choice.ids_TK.mutable_data_ptr<int64_t>();
+  float* weights = choice.weights_TK.mutable_data_ptr<float>();
+  at::parallel_for(0, tokens, 64, [&](int64_t begin, int64_t end) {
+    std::vector<float> values(k);
+    for (int64_t token = begin; token < end; ++token) {
+      const float* row = from + token * experts;
+      int64_t* chosen = ids + token * k;
+      float* weight = weights + token * k;
+      ChooseOfRow(row, experts, k, values.data(), chosen);
+      const MaxAndSum all = SumOfExponentials(row, experts);
+      double sum = all.sum;
+      if (renormalise) {
+        sum = 0;
+        for (int64_t i = 0; i < k; ++i) {
+          sum += std::exp(static_cast<double>(row[chosen[i]]) - all.largest);
+        }
+      }
+      for (int64_t i = 0; i < k; ++i) {
+        weight[i] = static_cast<float>(
+            std::exp(static_cast<double>(row[chosen[i]]) - all.largest) / sum);
+      }
+    }
+  });
+  return choice;
 }
 
 Dispatch SortByExpert(const Tensor& ids_TK, const std::vector<bool>& merged) {
@@ -50,84 +118,111 @@ Dispatch SortByExpert(const Tensor& ids_TK, const std::vector<bool>& merged) {
   const int64_t k = ids.size(1);
   const int64_t experts = static_cast<int64_t>(merged.size());
   const int64_t* id = ids.const_data_ptr<int64_t>();
-  std::vector<int64_t> counts(experts, 0);
-  int64_t merged_count = 0;
+  // Counts of the merged experts at 0, of expert e at e + 1.
+  std::vector<int64_t> counts(experts + 1, 0);
   for (int64_t token = 0; token < tokens; ++token) {
     bool any = false;
     for (int64_t slot = token * k; slot < (token + 1) * k; ++slot) {
       TORCH_CHECK(id[slot] >= 0 && id[slot] < experts, "no expert ", id[slot]);
-      if (merged[id[slot]]) {
+      if (!merged[id[slot]]) {
+        ++counts[id[slot] + 1];
+      } else if (!any) {
         any = true;
-      } else {
-        ++counts[id[slot]];
+        ++counts[0];
       }
     }
-    merged_count += any ? 1 : 0;
   }
   Dispatch dispatch;
-  dispatch.merged_tokens = at::empty({merged_count}, ids.options());
-  int64_t* merged_next = dispatch.merged_tokens.mutable_data_ptr<int64_t>();
-  std::vector<int64_t*> next_token(experts, nullptr);
-  std::vector<int64_t*> next_slot(experts, nullptr);
-  for (int64_t e = 0; e < experts; ++e) {
+  std::vector<int64_t> next(experts + 1);
+  int64_t rows = 0;
+  for (int64_t e = 0; e <= experts; ++e) {
+    next[e] = rows;
     if (counts[e] > 0) {
-      dispatch.experts.push_back({e, at::empty({counts[e]}, ids.options()),
-                                  at::empty({counts[e]}, ids.options())});
-      next_token[e] =
-          dispatch.experts.back().tokens.mutable_data_ptr<int64_t>();
-      next_slot[e] = dispatch.experts.back().slots.mutable_data_ptr<int64_t>();
+      dispatch.experts.push_back({.expert = e == 0 ? kMergedExperts : e - 1,
+                                  .begin = rows,
+                                  .count = counts[e]});
     }
+    rows += counts[e];
   }
+  dispatch.tokens_N = at::empty({rows}, ids.options());
+  dispatch.rows_TK = at::empty_like(ids);
+  int64_t* token_of = dispatch.tokens_N.mutable_data_ptr<int64_t>();
+  int64_t* row_of = dispatch.rows_TK.mutable_data_ptr<int64_t>();
   for (int64_t token = 0; token < tokens; ++token) {
-    bool any = false;
+    int64_t merged_row = -1;
     for (int64_t slot = token * k; slot < (token + 1) * k; ++slot) {
-      if (merged[id[slot]]) {
-        any = true;
-      } else {
-        *next_token[id[slot]]++ = token;
-        *next_slot[id[slot]]++ = slot;
+      int64_t row = merged_row;
+      if (!merged[id[slot]]) {
+        row = next[id[slot] + 1]++;
+      } else if (merged_row < 0) {
+        row = merged_row = next[0]++;
       }
-    }
-    if (any) {
-      *merged_next++ = token;
+      token_of[row] = token;
+      row_of[slot] = row;
     }
   }
   if (!ids_TK.device().is_cpu()) {
-    dispatch.merged_tokens = dispatch.merged_tokens.to(ids_TK.device());
-    for (ExpertTokens& expert : dispatch.experts) {
-      expert.tokens = expert.tokens.to(ids_TK.device());
-      expert.slots = expert.slots.to(ids_TK.device());
-    }
+    dispatch.tokens_N = dispatch.tokens_N.to(ids_TK.device());
+    dispatch.rows_TK = dispatch.rows_TK.to(ids_TK.device());
   }
   return dispatch;
 }
 
-Tensor AddWeightedRows(Tensor y_TD, const Tensor& tokens, const Tensor& x,
-                       const Tensor& weights) {
-  const bool gradients =
-      at::GradMode::is_enabled() &&
-      (x.requires_grad() || y_TD.requires_grad() || weights.requires_grad());
-  if (gradients) {
-    return y_TD.index_add(0, tokens, x * weights.unsqueeze(1).to(x.dtype()));
+void GatherRows(Tensor& out_ND, const Tensor& x_TD, const Tensor& tokens_N) {
+  if (!x_TD.device().is_cpu() || !x_TD.is_contiguous() ||
+      !out_ND.is_contiguous() || x_TD.scalar_type() != out_ND.scalar_type()) {
+    out_ND.copy_(x_TD.index_select(0, tokens_N));
+    return;
   }
-  if (!x.device().is_cpu() || x.scalar_type() != at::kFloat ||
-      y_TD.scalar_type() != at::kFloat || weights.scalar_type() != at::kFloat ||
-      !y_TD.is_contiguous()) {
-    return y_TD.index_add_(0, tokens, x * weights.unsqueeze(1).to(x.dtype()));
-  }
-  const Tensor rows = x.contiguous();
-  const Tensor w = weights.contiguous();
-  const int64_t width = rows.size(1);
-  const int64_t* token = tokens.const_data_ptr<int64_t>();
-  const float* from = rows.const_data_ptr<float>();
-  const float* weight = w.const_data_ptr<float>();
-  float* to = y_TD.mutable_data_ptr<float>();
-  at::parallel_for(0, rows.size(0), 64, [&](int64_t begin, int64_t end) {
+  const auto bytes = static_cast<size_t>(x_TD.size(1) * x_TD.element_size());
+  const auto* from = static_cast<const char*>(x_TD.const_data_ptr());
+  auto* to = static_cast<char*>(out_ND.mutable_data_ptr());
+  const int64_t* token = tokens_N.const_data_ptr<int64_t>();
+  at::parallel_for(0, tokens_N.numel(), 64, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      AddScaledRow(from + i * width, weight[i], width, to + token[i] * width);
+      std::memcpy(to + i * bytes, from + token[i] * bytes, bytes);
     }
   });
-  return y_TD;
+}
+
+Tensor CombineRows(const Tensor& out_ND, const Tensor& rows_TK,
+                   const Tensor& weights_TK) {
+  const int64_t tokens = rows_TK.size(0);
+  const int64_t k = rows_TK.size(1);
+  const int64_t width = out_ND.size(1);
+  const bool gradients = at::GradMode::is_enabled() &&
+                         (out_ND.requires_grad() || weights_TK.requires_grad());
+#ifdef TRIBUTARY_CUDA_KERNELS
+  if (!gradients && out_ND.device().is_cuda() &&
+      (out_ND.scalar_type() == at::kFloat ||
+       out_ND.scalar_type() == at::kBFloat16)) {
+    return CombineRowsOnGpu(out_ND, rows_TK, weights_TK);
+  }
+#endif
+  if (gradients || !out_ND.device().is_cpu() ||
+      out_ND.scalar_type() != at::kFloat || !out_ND.is_contiguous() ||
+      weights_TK.scalar_type() != at::kFloat) {
+    return (out_ND.index_select(0, rows_TK.flatten()).view({tokens, k, width}) *
+            weights_TK.unsqueeze(-1).to(out_ND.scalar_type()))
+        .sum(1);
+  }
+  const Tensor dense_rows = rows_TK.contiguous();
+  const Tensor dense_weights = weights_TK.contiguous();
+  Tensor y = at::empty({tokens, width}, out_ND.options());
+  const float* from = out_ND.const_data_ptr<float>();
+  const int64_t* row = dense_rows.const_data_ptr<int64_t>();
+  const float* weight = dense_weights.const_data_ptr<float>();
+  float* to = y.mutable_data_ptr<float>();
+  at::parallel_for(0, tokens, 64, [&](int64_t begin, int64_t end) {
+    std::vector<const float*> sources(k);
+    for (int64_t t = begin; t < end; ++t) {
+      for (int64_t i = 0; i < k; ++i) {
+        sources[i] = from + row[t * k + i] * width;
+      }
+      WeightedSum(sources.data(), weight + t * k, k, width, to + t * width);
+    }
+  });
+  return y;
 }
 
 }  // namespace tributary::kernels

@@ -1,6 +1,9 @@
 #pragma once
 
 // Which tokens go to which expert, and their weighted way back.
+//
+// Shape suffixes: T tokens, E experts, K choices of a token, N rows (pairs of
+// a token and an expert that it chose), D model width.
 
 #include <cstdint>
 #include <vector>
@@ -13,29 +16,42 @@ namespace tributary::kernels {
 // ascending by id; of equal ones the lowest ids. K is at most E.
 at::Tensor ChooseExperts(const at::Tensor& p_TE, int64_t k);
 
-// The tokens of one expert.
-struct ExpertTokens {
+// Ids as of ChooseExperts and the softmax over all experts at these ids, which
+// is divided by its sum over the chosen when asked. No gradients.
+struct Choice {
+  at::Tensor ids_TK;
+  at::Tensor weights_TK;  // fp32
+};
+Choice ChooseByLogits(const at::Tensor& logits_TE, int64_t k, bool renormalise);
+
+// Rows of one expert: [begin, begin + count).
+struct ExpertRows {
   int64_t expert = 0;
-  // Ascending token numbers, int64 [T'].
-  at::Tensor tokens;
-  // Where their weights are in the flattened [T, K], int64 [T'].
-  at::Tensor slots;
+  int64_t begin = 0;
+  int64_t count = 0;
 };
 
+inline constexpr int64_t kMergedExperts = -1;
+
 // A stable counting sort of the choices [T, K] (ids as of ChooseExperts) by
-// expert. Experts for which `merged` is true are left out of `experts`; the
-// tokens that chose at least one of them are `merged_tokens`. Experts that
-// nobody chose are left out.
+// expert. The experts for which `merged` is true are one, kMergedExperts: a
+// token that chose several of them has one row there. Experts that nobody chose
+// are left out.
 struct Dispatch {
-  std::vector<ExpertTokens> experts;  // ascending
-  at::Tensor merged_tokens;           // ascending, int64
+  std::vector<ExpertRows> experts;  // the merged ones first, then ascending
+  at::Tensor tokens_N;              // token of each row, ascending per expert
+  at::Tensor rows_TK;               // row of each choice
 };
 Dispatch SortByExpert(const at::Tensor& ids_TK,
                       const std::vector<bool>& merged);
 
-// y[tokens[i]] += weights[i] * x[i], for distinct tokens. Differentiable (a
-// new tensor) when x, y or the weights require gradients, in place otherwise.
-at::Tensor AddWeightedRows(at::Tensor y_TD, const at::Tensor& tokens,
-                           const at::Tensor& x, const at::Tensor& weights);
+// x[tokens_N], [N, D] into `out_ND`. No gradients.
+void GatherRows(at::Tensor& out_ND, const at::Tensor& x_TD,
+                const at::Tensor& tokens_N);
+
+// sum over k of weights[t, k] * out[rows[t, k]], [T, D] in out's dtype: every
+// result is written once. Differentiable in out and weights.
+at::Tensor CombineRows(const at::Tensor& out_ND, const at::Tensor& rows_TK,
+                       const at::Tensor& weights_TK);
 
 }  // namespace tributary::kernels

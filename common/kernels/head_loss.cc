@@ -12,14 +12,6 @@ namespace {
 
 using at::Tensor;
 
-// Logits held at a time: enough rows for a full-speed product.
-constexpr int64_t kChunkElements = 8 << 20;
-
-int64_t ChunkRows(int64_t vocabulary) {
-  return std::max<int64_t>(16,
-                           kChunkElements / std::max<int64_t>(1, vocabulary));
-}
-
 // Losses of a chunk of logits; turns the logits into softmax - onehot, the
 // gradient of the losses, when asked.
 void LossOfChunk(Tensor& logits, const int64_t* targets, float* losses,
@@ -29,8 +21,7 @@ void LossOfChunk(Tensor& logits, const int64_t* targets, float* losses,
   at::parallel_for(0, logits.size(0), 1, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       float* row = data + t * vocabulary;
-      const float largest = MaxOf(row, vocabulary);
-      const double sum = SumOfExponentials(row, largest, vocabulary);
+      const auto [largest, sum] = SumOfExponentials(row, vocabulary);
       losses[t] =
           static_cast<float>(std::log(sum) + static_cast<double>(largest) -
                              static_cast<double>(row[targets[t]]));
@@ -60,10 +51,7 @@ std::pair<Tensor, Tensor> Run(const Tensor& hidden, const Tensor& head,
   const Tensor weight = head.to(at::kFloat);
   Tensor losses = at::empty({tokens}, wide.options());
   Tensor gradients = gradient ? at::empty_like(wide) : Tensor();
-  // Chunks of equal size: a small last one would run at a lower rate.
-  const int64_t chunks =
-      (tokens + ChunkRows(vocabulary) - 1) / ChunkRows(vocabulary);
-  const int64_t rows = chunks > 0 ? (tokens + chunks - 1) / chunks : int64_t{1};
+  const int64_t rows = HeadChunkRows(tokens, vocabulary);
   Tensor buffer = at::empty({rows, vocabulary}, wide.options());
   for (int64_t begin = 0; begin < tokens; begin += rows) {
     const int64_t count = std::min(rows, tokens - begin);
@@ -113,6 +101,17 @@ class Function : public torch::autograd::Function<Function> {
 };
 
 }  // namespace
+
+int64_t HeadChunkRows(int64_t tokens, int64_t vocabulary) {
+  // Products of fewer rows run at a lower rate.
+  constexpr int64_t kFewest = 128;
+  constexpr int64_t kElements = 8 << 20;
+  const int64_t most = std::max(
+      kFewest,
+      std::min(kElements / std::max<int64_t>(1, vocabulary), tokens / 16));
+  const int64_t chunks = (tokens + most - 1) / most;
+  return chunks > 0 ? (tokens + chunks - 1) / chunks : 1;
+}
 
 Tensor HeadLogLoss(const Tensor& hidden_TD, const Tensor& head_VD,
                    const Tensor& targets_T) {

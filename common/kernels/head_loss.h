@@ -11,4 +11,8 @@ namespace tributary::kernels {
 at::Tensor HeadLogLoss(const at::Tensor& hidden_TD, const at::Tensor& head_VD,
                        const at::Tensor& targets_T);
 
+// Positions whose logits are held at a time: a sixteenth of all, at most 32 MiB
+// of them, but enough for a product at full speed; chunks of equal size.
+int64_t HeadChunkRows(int64_t tokens, int64_t vocabulary);
+
 }  // namespace tributary::kernels

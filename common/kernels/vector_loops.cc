@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <limits>
 
 namespace tributary::kernels {
@@ -33,6 +34,23 @@ inline float NegativeExp(float x) {
   const float result =
       std::bit_cast<float>(std::bit_cast<int32_t>(p) + exponent);
   return x < -87.0f ? 0.0f : result;
+}
+
+inline float Widened(uint16_t bits) {
+  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+}
+
+inline uint16_t Narrowed(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const uint32_t rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
+  const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  return static_cast<uint16_t>((is_nan ? bits | 0x400000u : rounded) >> 16);
+}
+
+// silu(x) = x / (1 + exp(-x)) by way of exp(-|x|), which never overflows.
+inline float Silu(float x) {
+  const float e = NegativeExp(-std::abs(x));
+  return (x < 0.0f ? x * e : x) / (1.0f + e);
 }
 
 }  // namespace
@@ -102,11 +120,78 @@ void RotateRow(const float* x, const float* cos, const float* sin, int64_t n,
 }
 
 TRIBUTARY_VECTOR_CLONES
-void AddScaledRow(const float* x, float weight, int64_t n,
-                  float* __restrict y) {
-  for (int64_t i = 0; i < n; ++i) {
-    y[i] += weight * x[i];
+void WeightedSum(const float* const* rows, const float* weights, int64_t count,
+                 int64_t n, float* __restrict y) {
+  if (count == 2) {
+    const float* first = rows[0];
+    const float* second = rows[1];
+    const float a = weights[0];
+    const float b = weights[1];
+    for (int64_t i = 0; i < n; ++i) {
+      y[i] = a * first[i] + b * second[i];
+    }
+    return;
   }
+  std::fill_n(y, n, 0.0f);
+  for (int64_t k = 0; k < count; ++k) {
+    const float* row = rows[k];
+    const float weight = weights[k];
+    for (int64_t i = 0; i < n; ++i) {
+      y[i] += weight * row[i];
+    }
+  }
+}
+
+TRIBUTARY_VECTOR_CLONES
+void SiluProductRow(float* __restrict gate, const float* __restrict up,
+                    int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    gate[i] = Silu(gate[i]) * up[i];
+  }
+}
+
+TRIBUTARY_VECTOR_CLONES
+void SiluProductBf16Row(uint16_t* __restrict gate,
+                        const uint16_t* __restrict up, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    gate[i] = Narrowed(Silu(Widened(gate[i])) * Widened(up[i]));
+  }
+}
+
+TRIBUTARY_VECTOR_CLONES
+void NarrowRow(const float* __restrict from, int64_t n,
+               uint16_t* __restrict to) {
+  for (int64_t i = 0; i < n; ++i) {
+    to[i] = Narrowed(from[i]);
+  }
+}
+
+TRIBUTARY_VECTOR_CLONES
+void WidenRow(const uint16_t* __restrict from, int64_t n,
+              float* __restrict to) {
+  for (int64_t i = 0; i < n; ++i) {
+    to[i] = Widened(from[i]);
+  }
+}
+
+TRIBUTARY_VECTOR_CLONES
+float DotWithBf16(const float* x, const uint16_t* w, int64_t n) {
+  constexpr int64_t kWide = 4 * kLanes;
+  float lanes[kWide] = {};
+  int64_t i = 0;
+  for (; i + kWide <= n; i += kWide) {
+    for (int64_t j = 0; j < kWide; ++j) {
+      lanes[j] += x[i + j] * Widened(w[i + j]);
+    }
+  }
+  for (; i < n; ++i) {
+    lanes[0] += x[i] * Widened(w[i]);
+  }
+  float sum = 0;
+  for (float lane : lanes) {
+    sum += lane;
+  }
+  return sum;
 }
 
 TRIBUTARY_VECTOR_CLONES
@@ -149,6 +234,51 @@ double SumOfExponentials(const float* x, float shift, int64_t n) {
     total += sum;
   }
   return total;
+}
+
+TRIBUTARY_VECTOR_CLONES
+MaxAndSum SumOfExponentials(const float* x, int64_t n) {
+  // Blocks that stay in the first cache: the largest of a block, then its sum;
+  // a new largest scales what was summed before.
+  constexpr int64_t kBlock = 1024;
+  MaxAndSum result = {.largest = -std::numeric_limits<float>::infinity()};
+  for (int64_t begin = 0; begin < n; begin += kBlock) {
+    const int64_t end = std::min(n, begin + kBlock);
+    float largest[kLanes];
+    std::fill_n(largest, kLanes, result.largest);
+    int64_t i = begin;
+    for (; i + kLanes <= end; i += kLanes) {
+      for (int64_t j = 0; j < kLanes; ++j) {
+        largest[j] = largest[j] < x[i + j] ? x[i + j] : largest[j];
+      }
+    }
+    for (; i < end; ++i) {
+      largest[0] = largest[0] < x[i] ? x[i] : largest[0];
+    }
+    const float shift = *std::max_element(largest, largest + kLanes);
+    if (shift > result.largest) {
+      result.sum *= std::exp(static_cast<double>(result.largest) - shift);
+      result.largest = shift;
+    } else if (!(shift > -std::numeric_limits<float>::infinity())) {
+      continue;  // nothing but -inf so far
+    }
+    float lanes[kLanes] = {};
+    i = begin;
+    for (; i + kLanes <= end; i += kLanes) {
+      for (int64_t j = 0; j < kLanes; ++j) {
+        lanes[j] += NegativeExp(x[i + j] - shift);
+      }
+    }
+    for (; i < end; ++i) {
+      lanes[0] += NegativeExp(x[i] - shift);
+    }
+    float sum = 0;
+    for (float lane : lanes) {
+      sum += lane;
+    }
+    result.sum += sum;
+  }
+  return result;
 }
 
 TRIBUTARY_VECTOR_CLONES

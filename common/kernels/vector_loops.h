@@ -32,11 +32,29 @@ void NormGradientRow(const float* g, const float* weight, const float* x,
 // Rotates the pairs (x_i, x_{i+n}) by the angles of cos and sin, n each.
 void RotateRow(const float* x, const float* cos, const float* sin, int64_t n,
                float* out);
-// y_i += weight * x_i
-void AddScaledRow(const float* x, float weight, int64_t n, float* y);
+// y_i = sum_k weights_k * rows_k[i], in the order of k
+void WeightedSum(const float* const* rows, const float* weights, int64_t count,
+                 int64_t n, float* y);
+// gate_i = silu(gate_i) * up_i, relative error of silu below 1e-6
+void SiluProductRow(float* gate, const float* up, int64_t n);
+// bf16, given as its bits, to fp32
+void WidenRow(const uint16_t* from, int64_t n, float* to);
+// fp32 to bf16, to the nearest, of two the even one; NaN stays NaN
+void NarrowRow(const float* from, int64_t n, uint16_t* to);
+// SiluProductRow for bf16 values, computed in fp32
+void SiluProductBf16Row(uint16_t* gate, const uint16_t* up, int64_t n);
+// sum x_i w_i with w in bf16
+float DotWithBf16(const float* x, const uint16_t* w, int64_t n);
 float MaxOf(const float* x, int64_t n);
 // sum exp(x_i - shift), relative error below 1e-6.
 double SumOfExponentials(const float* x, float shift, int64_t n);
+// The largest element, and the sum of exp(x_i - largest) (relative error below
+// 1e-6), in one pass over memory.
+struct MaxAndSum {
+  float largest = 0;
+  double sum = 0;
+};
+MaxAndSum SumOfExponentials(const float* x, int64_t n);
 // x_i = exp(x_i - shift) * scale
 void ExponentialRow(float* x, float shift, float scale, int64_t n);
 

@@ -3,7 +3,9 @@
 #include <cmath>
 #include <numbers>
 
+#include "ATen/core/grad_mode.h"
 #include "common/kernels/frozen_linear.h"
+#include "common/kernels/products.h"
 #include "common/kernels/rms_norm.h"
 
 namespace tributary::model {
@@ -53,6 +55,13 @@ Tensor GroupedAttention(const Tensor& q, const Tensor& k, const Tensor& v) {
               q.reshape({batch, kv_heads, group, width}), k, v)
               .reshape({batch, 1, heads * width});
     return out;
+  }
+  if (group == 1 && seen == length) {
+    // The result lies as [B, S, heads, C]: no copy.
+    return at::scaled_dot_product_attention(q, k, v, {}, /*dropout_p=*/0.0,
+                                            /*is_causal=*/true)
+        .transpose(1, 2)
+        .reshape({batch, length, heads * width});
   }
   const Tensor grouped = q.reshape({batch * kv_heads, group, length, width});
   const auto expand = [&](const Tensor& x) {
@@ -141,7 +150,15 @@ Tensor Project(const Tensor& x, const Tensor& weight) {
       !weight.requires_grad()) {
     return kernels::FrozenLinear(x, weight);
   }
-  return at::linear(x, weight.to(x.scalar_type()));
+  if (at::GradMode::is_enabled() && weight.requires_grad()) {
+    return at::linear(x, weight.to(x.scalar_type()));
+  }
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = weight.size(0);
+  Tensor out = at::empty(shape, x.options());
+  Tensor rows = out.view({-1, weight.size(0)});
+  kernels::LinearInto(rows, x.reshape({-1, x.size(-1)}), weight);
+  return out;
 }
 
 Tensor Norm(const ModelConfig& config, const Tensor& x, const Tensor& weight) {

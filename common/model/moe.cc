@@ -1,15 +1,20 @@
 #include "common/model/moe.h"
 
+#include "ATen/core/grad_mode.h"
 #include "common/kernels/dispatch.h"
+#include "common/kernels/products.h"
+#include "common/kernels/scratch.h"
 #include "common/model/attention.h"
 
 namespace tributary::model {
 namespace {
 
-bool NeedsGradient(const Ffn& ffn, const Tensor& x) {
-  return at::GradMode::is_enabled() &&
-         (x.requires_grad() || ffn.gate_FD.requires_grad() ||
-          ffn.up_FD.requires_grad() || ffn.down_DF.requires_grad());
+using kernels::Scratch;
+using kernels::ScratchTensor;
+
+bool RequiresGradient(const Ffn& ffn) {
+  return ffn.gate_FD.requires_grad() || ffn.up_FD.requires_grad() ||
+         ffn.down_DF.requires_grad();
 }
 
 // One layer's computation; `x_TD` is its input.
@@ -21,53 +26,46 @@ class Feedforward {
         layer_(layer),
         weights_(lm.layers[layer]),
         x_TD_(x_TD),
-        hooks_(hooks) {}
+        hooks_(hooks),
+        gradients_(RecordsGradients()) {}
 
   Tensor Run() const {
     if (!weights_.routes()) {
       return RunFfn(weights_.ffn, x_TD_, 0);
     }
+    const bool watched = hooks_ != nullptr && hooks_->routing;
     const auto experts = static_cast<int64_t>(weights_.experts.size());
-    const int64_t k = std::min(lm_.top_k, experts);
-    const Tensor p_TE = Probabilities();
-    if (k == experts && hooks_ == nullptr) {
-      return RunAll(Weights(p_TE));
+    const bool all = lm_.top_k >= experts;
+    const Routing routing =
+        Route(lm_, layer_, x_TD_, /*probabilities=*/watched);
+    if (watched) {
+      hooks_->routing(layer_, routing.p_TE, routing.ids_TK, routing.weights_TK);
     }
-    const Tensor ids_TK = kernels::ChooseExperts(p_TE, k);
-    const Tensor weights_TK = Weights(p_TE.gather(1, ids_TK));
-    if (hooks_ != nullptr && hooks_->routing) {
-      hooks_->routing(layer_, p_TE, ids_TK, weights_TK);
-    }
-    return k == experts ? RunAll(weights_TK) : RunChosen(ids_TK, weights_TK);
+    return all ? RunAll(routing.weights_TK) : RunChosen(routing);
   }
 
  private:
-  Tensor Probabilities() const {
-    const Tensor x = x_TD_.to(at::kFloat);
-    const Tensor logits =
-        weights_.router_bias_E.defined()
-            ? at::linear(x, weights_.router_ED, weights_.router_bias_E)
-            : at::linear(x, weights_.router_ED);
-    return at::softmax(logits, -1);
-  }
-
-  Tensor Weights(const Tensor& chosen) const {
-    return lm_.renormalise ? chosen / chosen.sum(-1, /*keepdim=*/true) : chosen;
-  }
-
-  // True for experts that stand for the anchor's FFN.
-  std::vector<bool> Aliases() const {
-    std::vector<bool> aliases;
-    for (const auto& expert : weights_.experts) {
-      aliases.push_back(!expert.has_value());
+  bool RecordsGradients() const {
+    if (!at::GradMode::is_enabled()) {
+      return false;
     }
-    return aliases;
+    bool any =
+        x_TD_.requires_grad() ||
+        (weights_.router_ED.defined() && weights_.router_ED.requires_grad()) ||
+        (weights_.router_bias_E.defined() &&
+         weights_.router_bias_E.requires_grad()) ||
+        (weights_.ffn.gate_FD.defined() && RequiresGradient(weights_.ffn));
+    for (const auto& expert : weights_.experts) {
+      any = any || (expert.has_value() && RequiresGradient(*expert));
+    }
+    return any;
   }
 
-  // The weight of the anchor's FFN per token [T], given weights and which of
-  // them belong to it.
-  static Tensor Sum(const Tensor& weights, const Tensor& belongs) {
-    return (weights * belongs.to(weights.scalar_type())).sum(-1);
+  // The FFN of an expert, or the anchor's where it stands for that.
+  const Ffn& FfnOf(int64_t expert) const {
+    return expert >= 0 && weights_.experts[expert].has_value()
+               ? *weights_.experts[expert]
+               : weights_.ffn;
   }
 
   // Every expert on every token: what a top-k of all experts asks for.
@@ -84,78 +82,105 @@ class Feedforward {
     }
     Tensor y;
     if (anchor.defined()) {
-      y = AddScaled(y, RunFfn(weights_.ffn, x_TD_, 0), anchor);
+      y = AddScaled(y, weights_.ffn, 0, anchor);
     }
     for (const auto& [e, weight] : parts) {
-      y = AddScaled(y, RunFfn(*weights_.experts[e], x_TD_, e), weight);
+      y = AddScaled(y, *weights_.experts[e], e, weight);
     }
     return y;
   }
 
-  // y + out * weight, in place when nothing needs gradients.
-  static Tensor AddScaled(const Tensor& y, Tensor out, const Tensor& weight) {
-    const Tensor column = weight.unsqueeze(1).to(out.scalar_type());
-    const bool gradients = at::GradMode::is_enabled() &&
-                           (out.requires_grad() || column.requires_grad() ||
-                            (y.defined() && y.requires_grad()));
-    if (gradients) {
+  // y + FFN(x) * weight, in place when nothing needs gradients.
+  Tensor AddScaled(const Tensor& y, const Ffn& ffn, int64_t expert,
+                   const Tensor& weight) const {
+    const Tensor column = weight.unsqueeze(1).to(x_TD_.scalar_type());
+    if (gradients_) {
+      const Tensor out = RunFfn(ffn, x_TD_, expert);
       return y.defined() ? at::addcmul(y, out, column) : out * column;
     }
     if (!y.defined()) {
-      return out.mul_(column);
+      return RunFfn(ffn, x_TD_, expert).mul_(column);
     }
+    Tensor out =
+        ScratchTensor(Scratch::kExpertOutputs, x_TD_.sizes(), x_TD_.options());
+    RunFfnInto(out, ffn, x_TD_, expert);
     Tensor sum = y;
     return sum.addcmul_(out, column);
   }
 
   // Only the chosen experts, each on its own tokens.
-  Tensor RunChosen(const Tensor& ids_TK, const Tensor& weights_TK) const {
-    const std::vector<bool> aliases = Aliases();
-    const kernels::Dispatch dispatch = kernels::SortByExpert(ids_TK, aliases);
-    Tensor y = at::zeros_like(x_TD_);
-    if (dispatch.merged_tokens.numel() > 0) {
-      Tensor is_alias = at::zeros({static_cast<int64_t>(aliases.size())},
-                                  ids_TK.options().dtype(at::kBool));
-      for (size_t e = 0; e < aliases.size(); ++e) {
-        if (aliases[e]) {
-          is_alias[static_cast<int64_t>(e)] = true;
-        }
+  Tensor RunChosen(const Routing& routing) const {
+    std::vector<bool> aliases;
+    for (const auto& expert : weights_.experts) {
+      aliases.push_back(!expert.has_value());
+    }
+    const kernels::Dispatch dispatch =
+        kernels::SortByExpert(routing.ids_TK, aliases);
+    const auto tokens_of = [&](const kernels::ExpertRows& rows) {
+      return dispatch.tokens_N.narrow(0, rows.begin, rows.count);
+    };
+    Tensor out_ND;
+    if (gradients_) {
+      std::vector<Tensor> parts;
+      for (const kernels::ExpertRows& rows : dispatch.experts) {
+        parts.push_back(RunFfn(FfnOf(rows.expert),
+                               x_TD_.index_select(0, tokens_of(rows)),
+                               std::max<int64_t>(0, rows.expert)));
       }
-      const Tensor weight_T = Sum(weights_TK, is_alias.index({ids_TK}));
-      y = AddExpert(y, weights_.ffn, 0, dispatch.merged_tokens, weight_T,
-                    dispatch.merged_tokens);
+      out_ND = parts.empty() ? at::zeros_like(x_TD_) : at::cat(parts);
+    } else {
+      out_ND = ScratchTensor(Scratch::kExpertOutputs,
+                             {dispatch.tokens_N.numel(), x_TD_.size(1)},
+                             x_TD_.options());
+      for (const kernels::ExpertRows& rows : dispatch.experts) {
+        Tensor out = out_ND.narrow(0, rows.begin, rows.count);
+        RunFfnInto(out, FfnOf(rows.expert), Gather(tokens_of(rows)),
+                   std::max<int64_t>(0, rows.expert));
+      }
     }
-    for (const kernels::ExpertTokens& group : dispatch.experts) {
-      y = AddExpert(y, *weights_.experts[group.expert], group.expert,
-                    group.tokens, weights_TK.flatten(), group.slots);
-    }
-    return y;
+    return kernels::CombineRows(out_ND, dispatch.rows_TK, routing.weights_TK);
   }
 
-  // y with the expert's outputs for `tokens` added, weighted by
-  // weights[positions].
-  Tensor AddExpert(const Tensor& y, const Ffn& ffn, int64_t expert,
-                   const Tensor& tokens, const Tensor& weights,
-                   const Tensor& positions) const {
-    const bool all = tokens.numel() == x_TD_.size(0);
-    const Tensor out =
-        RunFfn(ffn, all ? x_TD_ : x_TD_.index_select(0, tokens), expert);
-    return kernels::AddWeightedRows(y, tokens, out,
-                                    weights.index_select(0, positions));
+  // The rows of x for ascending, distinct tokens.
+  Tensor Gather(const Tensor& tokens) const {
+    if (tokens.numel() == x_TD_.size(0)) {
+      return x_TD_;
+    }
+    Tensor rows =
+        ScratchTensor(Scratch::kGatheredRows, {tokens.numel(), x_TD_.size(1)},
+                      x_TD_.options());
+    kernels::GatherRows(rows, x_TD_, tokens);
+    return rows;
   }
 
   Tensor RunFfn(const Ffn& ffn, const Tensor& x, int64_t expert) const {
-    Tensor a = Project(x, ffn.gate_FD);
-    if (NeedsGradient(ffn, x)) {
-      a = at::silu(a) * Project(x, ffn.up_FD);
-    } else {
-      at::silu_(a);
-      a.mul_(Project(x, ffn.up_FD));
+    if (!gradients_) {
+      Tensor out = at::empty(x.sizes(), x.options());
+      RunFfnInto(out, ffn, x, expert);
+      return out;
     }
+    const Tensor a = at::silu(Project(x, ffn.gate_FD)) * Project(x, ffn.up_FD);
     if (hooks_ != nullptr && hooks_->down_input) {
       hooks_->down_input(layer_, expert, a);
     }
     return Project(a, ffn.down_DF);
+  }
+
+  void RunFfnInto(Tensor& out, const Ffn& ffn, const Tensor& x,
+                  int64_t expert) const {
+    if (hooks_ == nullptr || !hooks_->down_input) {
+      kernels::GatedMlpInto(out, x, ffn.gate_FD, ffn.up_FD, ffn.down_DF);
+      return;
+    }
+    // A hook may keep what it is shown: memory of its own.
+    const std::vector<int64_t> shape = {x.size(0), ffn.width()};
+    Tensor up = ScratchTensor(Scratch::kUp, shape, x.options());
+    kernels::LinearInto(up, x, ffn.up_FD);
+    Tensor a = at::empty(shape, x.options());
+    kernels::LinearInto(a, x, ffn.gate_FD);
+    kernels::MultiplySilu(a, up);
+    hooks_->down_input(layer_, expert, a);
+    kernels::LinearInto(out, a, ffn.down_DF);
   }
 
   const CausalLm& lm_;
@@ -163,9 +188,38 @@ class Feedforward {
   const DecoderLayer& weights_;
   const Tensor& x_TD_;
   const Hooks* hooks_;
+  const bool gradients_;
 };
 
 }  // namespace
+
+Routing Route(const CausalLm& lm, int64_t layer, const Tensor& x_TD,
+              bool probabilities) {
+  const DecoderLayer& weights = lm.layers[layer];
+  const Tensor x = x_TD.to(at::kFloat);
+  const Tensor logits =
+      weights.router_bias_E.defined()
+          ? at::linear(x, weights.router_ED, weights.router_bias_E)
+          : at::linear(x, weights.router_ED);
+  const int64_t k = std::min(lm.top_k, logits.size(1));
+  const bool gradients = at::GradMode::is_enabled() && logits.requires_grad();
+  if (!gradients) {
+    const kernels::Choice choice =
+        kernels::ChooseByLogits(logits, k, lm.renormalise);
+    return {.p_TE = probabilities ? at::softmax(logits, -1) : Tensor(),
+            .ids_TK = choice.ids_TK,
+            .weights_TK = choice.weights_TK};
+  }
+  Routing routing;
+  routing.p_TE = at::softmax(logits, -1);
+  routing.ids_TK = kernels::ChooseExperts(routing.p_TE, k);
+  const Tensor chosen = k == logits.size(1)
+                            ? routing.p_TE
+                            : routing.p_TE.gather(1, routing.ids_TK);
+  routing.weights_TK =
+      lm.renormalise ? chosen / chosen.sum(-1, /*keepdim=*/true) : chosen;
+  return routing;
+}
 
 Tensor RunFeedforward(const CausalLm& lm, int64_t layer, const Tensor& x_TD,
                       const Hooks* hooks) {

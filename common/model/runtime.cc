@@ -48,6 +48,13 @@ StatusOr<at::Device> PrepareRuntime(const RuntimeOptions& options) {
           "install a CUDA build of torch",
           name);
     }
+    if (device.is_cuda() && device.has_index() &&
+        device.index() >= static_cast<int64_t>(at::getNumGPUs())) {
+      return FailedPrecondition(
+          "device {}: this machine has {} GPUs, wanted a "
+          "number below that",
+          name, static_cast<int64_t>(at::getNumGPUs()));
+    }
     return device;
   });
 }

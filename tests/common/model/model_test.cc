@@ -240,6 +240,37 @@ TEST_F(ModelTest, RaggedLayersAndAllGradientsEqualTheDefinition) {
   }
 }
 
+TEST_F(ModelTest, RaggedExpertsEqualTheirZeroPaddedForm) {
+  // Slots of an expert that stands for the anchor hold a copy of its FFN.
+  CausalLm ragged =
+      With({MakeExpert({8, 384, 0, 128}, 31), MakeExpert({0, 0, 0, 256}, 32),
+            MakeExpert({48, 8, 8, 384}, 33)});
+  CausalLm padded = ragged;
+  for (DecoderLayer& layer : padded.layers) {
+    const int64_t width = layer.ffn.width();
+    for (auto& expert : layer.experts) {
+      if (!expert.has_value()) {
+        expert = layer.ffn;
+        continue;
+      }
+      const int64_t missing = width - expert->width();
+      const auto below = [&](const Tensor& w) {
+        return at::cat({w, at::zeros({missing, w.size(1)})});
+      };
+      expert->gate_FD = below(expert->gate_FD);
+      expert->up_FD = below(expert->up_FD);
+      expert->down_DF = at::cat(
+          {expert->down_DF, at::zeros({expert->down_DF.size(0), missing})}, 1);
+    }
+  }
+  for (const int64_t k : {1, 2, 3, 4}) {
+    ragged.top_k = padded.top_k = k;
+    EXPECT_LT(MaxDifference(LogitsOf(ragged, ids_), LogitsOf(padded, ids_)),
+              1e-5)
+        << "k " << k;
+  }
+}
+
 TEST_F(ModelTest, RoutingHookSeesProbabilitiesAndAscendingChoices) {
   const CausalLm lm =
       With({MakeExpert({8, 8, 8, 8}, 7), MakeExpert({8, 8, 8, 8}, 8)});
@@ -323,6 +354,14 @@ TEST_F(ModelTest, DevicesAreNamedOrRefused) {
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(PrepareRuntime({.device = "cuda:"}).status().code(),
             absl::StatusCode::kInvalidArgument);
+  // Where there is a GPU, there are not this many.
+  const Status many = PrepareRuntime({.device = "cuda:99"}).status();
+  EXPECT_EQ(many.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(many.message()), HasSubstr("device cuda:99"));
+  if (!at::hasCUDA()) {
+    EXPECT_THAT(PrepareRuntime({.device = "cuda"}).status().ToString(),
+                HasSubstr("use cpu, or install a CUDA build of torch"));
+  }
 }
 
 }  // namespace
