@@ -1,5 +1,6 @@
 #include "common/safetensors/header.h"
 
+#include <array>
 #include <bit>
 #include <cstring>
 #include <unordered_set>
@@ -13,31 +14,39 @@ namespace {
 constexpr size_t kLengthBytes = 8;
 
 bool IsAscii(std::string_view text) {
-  uint64_t bits = 0;
+  std::array<uint64_t, 4> bits = {};
   size_t i = 0;
-  for (; i + 8 <= text.size(); i += 8) {
-    uint64_t word = 0;
-    std::memcpy(&word, text.data() + i, 8);
-    bits |= word;
+  for (; i + sizeof(bits) <= text.size(); i += sizeof(bits)) {
+    std::array<uint64_t, 4> words;
+    std::memcpy(words.data(), text.data() + i, sizeof(words));
+    for (size_t k = 0; k < words.size(); ++k) {
+      bits[k] |= words[k];
+    }
   }
   for (; i < text.size(); ++i) {
-    bits |= static_cast<unsigned char>(text[i]) & 0x80u;
+    bits[0] |= static_cast<unsigned char>(text[i]) & 0x80u;
   }
-  return (bits & 0x8080808080808080u) == 0;
+  return ((bits[0] | bits[1] | bits[2] | bits[3]) & 0x8080808080808080u) == 0;
 }
 
 // A multiplicative hash over words of 8 bytes; names are short.
 uint64_t Hash(std::string_view name) {
   constexpr uint64_t kMultiplier = 0x9e3779b97f4a7c15;
   uint64_t hash = name.size() * kMultiplier;
-  while (name.size() > 8) {
-    uint64_t word = 0;
-    std::memcpy(&word, name.data(), 8);
-    hash = (std::rotl(hash, 29) ^ word) * kMultiplier;
-    name.remove_prefix(8);
-  }
   uint64_t word = 0;
-  std::memcpy(&word, name.data(), name.size());
+  if (name.size() < 8) {
+    for (const char c : name) {
+      word = word << 8 | static_cast<unsigned char>(c);
+    }
+  } else {
+    const char* at = name.data();
+    const char* const last = at + name.size() - 8;
+    for (; at < last; at += 8) {
+      std::memcpy(&word, at, 8);
+      hash = (std::rotl(hash, 29) ^ word) * kMultiplier;
+    }
+    std::memcpy(&word, last, 8);
+  }
   hash = (std::rotl(hash, 29) ^ word) * kMultiplier;
   return hash ^ hash >> 32;
 }

@@ -31,38 +31,7 @@ class JsonScanner {
   // Only whitespace may be left.
   bool End();
 
-  // For a caller that guesses what comes next: these consume exactly what they
-  // name, without whitespace, or return false without an error; the caller
-  // rewinds.
-  bool Literal(std::string_view text) {
-    if (text_.substr(at_, text.size()) != text) {
-      return false;
-    }
-    at_ += text.size();
-    return true;
-  }
-  bool PlainDigits(uint64_t* value) {
-    constexpr size_t kMaxDigits = 18;  // always below 2^63
-    const size_t begin = at_;
-    uint64_t result = 0;
-    while (at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9') {
-      result = result * 10 + static_cast<uint64_t>(text_[at_] - '0');
-      ++at_;
-    }
-    *value = result;
-    const size_t digits = at_ - begin;
-    return digits == 1 ||
-           (digits > 1 && digits <= kMaxDigits && text_[begin] != '0');
-  }
-  // Capital letters and digits.
-  std::string_view PlainName() {
-    const size_t begin = at_;
-    while (at_ < text_.size() && ((text_[at_] >= 'A' && text_[at_] <= 'Z') ||
-                                  (text_[at_] >= '0' && text_[at_] <= '9'))) {
-      ++at_;
-    }
-    return text_.substr(begin, at_ - begin);
-  }
+  // For a caller that reads parts of the text itself.
   size_t position() const { return at_; }
   void Rewind(size_t position) { at_ = position; }
 

@@ -5,12 +5,33 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "common/safetensors/float_convert.h"
 
 namespace tributary::safetensors {
+namespace {
+
+// A short header is read: that costs less than the fault of a mapped page.
+StatusOr<Header> ReadHeader(const FileDescriptor& file, const char* mapped,
+                            uint64_t file_bytes, const HeaderLimits& limits) {
+  std::array<char, 8192> start;
+  const ssize_t got = pread(file.get(), start.data(), start.size(), 0);
+  uint64_t length = 0;
+  if (got >= static_cast<ssize_t>(sizeof(length))) {
+    std::memcpy(&length, start.data(), sizeof(length));
+    if (length <= static_cast<uint64_t>(got) - sizeof(length)) {
+      return ParseHeader({start.data(), static_cast<size_t>(got)}, file_bytes,
+                         limits);
+    }
+  }
+  return ParseHeader({mapped, file_bytes}, file_bytes, limits);
+}
+
+}  // namespace
 
 StatusOr<std::shared_ptr<const File>> File::Open(
     const std::filesystem::path& path, const ReadOptions& options) {
@@ -33,9 +54,8 @@ StatusOr<std::shared_ptr<const File>> File::Open(
   }
   const std::shared_ptr<File> file(new File(
       path, std::move(descriptor), bytes, static_cast<const std::byte*>(data)));
-  auto header =
-      ParseHeader(std::string_view(static_cast<const char*>(data), bytes),
-                  bytes, options.limits);
+  auto header = ReadHeader(file->file_, static_cast<const char*>(data), bytes,
+                           options.limits);
   if (!header.ok()) {
     return AnnotateFault(header.status(), path.string());
   }
