@@ -1,7 +1,10 @@
 #include "common/model/errors.h"
+#include "contributor/budget/machine_memory.h"
+#include "contributor/budget/training_memory.h"
 #include "contributor/distillation/distill.h"
 #include "contributor/export/export_expert.h"
 #include "contributor/pruning/prune.h"
+#include "contributor/training/run_shape.h"
 #include "contributor/training/train_expert.h"
 #include "contributor/worker/shared_anchor.h"
 #include "contributor/worker/tasks.h"
@@ -35,12 +38,35 @@ OptimizerOptions ToOptions(const job::Optimizer& optimizer) {
   take(optimizer.beta1(), &options.beta1);
   take(optimizer.beta2(), &options.beta2);
   take(optimizer.weight_decay(), &options.weight_decay);
-  take(optimizer.clip_norm(), &options.clip_norm);
-  take(optimizer.warmup_steps(), &options.warmup_steps);
-  take(optimizer.final_fraction(), &options.final_fraction);
   take(optimizer.epochs(), &options.epochs);
   take(optimizer.windows_per_step(), &options.windows_per_step);
   take(optimizer.checkpoint_steps(), &options.checkpoint_steps);
+  // Of these 0 means something.
+  if (optimizer.has_clip_norm()) {
+    options.clip_norm = optimizer.clip_norm();
+  }
+  if (optimizer.has_warmup_steps()) {
+    options.warmup_steps = optimizer.warmup_steps();
+  }
+  if (optimizer.has_final_fraction()) {
+    options.final_fraction = optimizer.final_fraction();
+  }
+  switch (optimizer.schedule()) {
+    case job::Optimizer::CONSTANT:
+      options.schedule = Schedule::kConstant;
+      break;
+    case job::Optimizer::LINEAR:
+      options.schedule = Schedule::kLinear;
+      break;
+    default:
+      options.schedule = Schedule::kCosine;
+  }
+  options.micro_batch_windows = optimizer.micro_batch_windows();
+  options.validation_steps = optimizer.validation_steps();
+  options.patience = optimizer.patience();
+  options.min_improvement = optimizer.min_improvement();
+  options.nested_widths = {optimizer.nested_widths().begin(),
+                           optimizer.nested_widths().end()};
   return options;
 }
 
@@ -48,17 +74,45 @@ TrainerOptions ToTrainer(const job::Optimizer& optimizer,
                          const TaskContext& context, const std::string& stem) {
   return {.optimizer = ToOptions(optimizer),
           .seed = context.seed,
+          .recompute_activations = optimizer.recompute_activations(),
           .expert_path = stem + ".safetensors",
+          .router_path = stem + ".router.safetensors",
           .checkpoint_path = stem + ".checkpoint.safetensors",
+          .best_path = stem + ".best.safetensors",
           .loss_path = stem + ".loss.jsonl",
+          .curve_path = stem + ".loss.svg",
           .report = [&context](double fraction, const std::string& message) {
             context.Report(fraction, message);
             return context.cancellation.Check();
           }};
 }
 
+at::ScalarType StorageOf(const job::Optimizer& optimizer) {
+  return optimizer.frozen_storage() == job::Optimizer::BFLOAT16 ? at::kBFloat16
+                                                                : at::kFloat;
+}
+
+// Predicts the run's peak memory, says it, and refuses what cannot fit.
+// RESOURCE_EXHAUSTED with the numbers.
+StatusOr<int64_t> CheckMemory(const InitialExpertOptions& initial,
+                              const TrunkFiles& data,
+                              const TrainerOptions& trainer,
+                              const job::Optimizer& optimizer, bool distils,
+                              const TaskContext& context) {
+  ASSIGN_OR_RETURN(const TrainingShape shape,
+                   ShapeOfRun(initial, data, trainer,
+                              {.distils = distils,
+                               .frozen_element_bytes = static_cast<int64_t>(
+                                   c10::elementSize(StorageOf(optimizer)))}));
+  const TrainingMemory memory = PredictTrainingMemory(shape);
+  context.Report(0, "predicted peak memory " + memory.ToString());
+  const AvailableMemory available = MemoryFor(context.job.memory_limit_bytes());
+  RETURN_IF_ERROR(CheckFits(shape, available.bytes, available.name));
+  return memory.peak;
+}
+
 void Fill(const TrainerOptions& options, const TrainingOutcome& outcome,
-          job::TrainResult* message) {
+          int64_t predicted_peak, job::TrainResult* message) {
   message->set_expert_path(options.expert_path);
   message->set_loss_path(options.loss_path);
   message->set_steps(outcome.steps);
@@ -69,6 +123,19 @@ void Fill(const TrainerOptions& options, const TrainingOutcome& outcome,
   message->set_resumed(outcome.resumed);
   message->set_frozen_digest_before(outcome.frozen_digest_before);
   message->set_frozen_digest_after(outcome.frozen_digest_after);
+  message->set_best_step(outcome.best_step);
+  message->set_stopped_early(outcome.stopped_early);
+  message->set_curve_path(options.curve_path);
+  if (options.rows.trained) {
+    message->set_router_path(options.router_path);
+  }
+  message->set_predicted_peak_bytes(predicted_peak);
+  message->set_measured_peak_bytes(PeakResidentBytes());
+  for (const PrefixLogLoss& prefix : outcome.prefixes) {
+    auto* loss = message->add_prefixes();
+    loss->set_width(prefix.width);
+    loss->set_heldout_log_loss(prefix.log_loss);
+  }
 }
 
 Status RunTrain(const job::Task& task, const TaskContext& context,
@@ -76,10 +143,7 @@ Status RunTrain(const job::Task& task, const TaskContext& context,
   const job::Train& request = task.train();
   ASSIGN_OR_RETURN(const std::string stem,
                    OutputStem(context, request.output_name(), "expert"));
-  ASSIGN_OR_RETURN(
-      const model::CausalLm anchor,
-      SharedAnchor(context, request.model_directory(), request.first_layer()));
-  const TrainTask options = {
+  TrainTask options = {
       .initial = {.model_directory = request.model_directory(),
                   .importance_path = request.importance_path(),
                   .initial_path = request.initial_path(),
@@ -90,10 +154,25 @@ Status RunTrain(const job::Task& task, const TaskContext& context,
                .trunk_path = request.trunk_path(),
                .first_layer = request.first_layer()},
       .trainer = ToTrainer(request.optimizer(), context, stem)};
+  if (request.rows() == job::Train::TRAINED) {
+    options.initial.activations_path = request.activations_path();
+    options.trainer.rows = {.trained = true, .bias = request.row_bias()};
+    if (request.has_z_loss()) {
+      options.trainer.rows.z_loss = request.z_loss();
+    }
+  }
+  ASSIGN_OR_RETURN(
+      const int64_t predicted,
+      CheckMemory(options.initial, options.data, options.trainer,
+                  request.optimizer(), /*distils=*/false, context));
+  ASSIGN_OR_RETURN(
+      const model::CausalLm anchor,
+      SharedAnchor(context, request.model_directory(), request.first_layer(),
+                   StorageOf(request.optimizer())));
   ASSIGN_OR_RETURN(const TrainingOutcome outcome, model::CatchTorch([&] {
                      return TrainOnText(anchor, options);
                    }));
-  Fill(options.trainer, outcome, result->mutable_train());
+  Fill(options.trainer, outcome, predicted, result->mutable_train());
   return absl::OkStatus();
 }
 
@@ -126,9 +205,6 @@ Status RunDistill(const job::Task& task, const TaskContext& context,
   const job::Distill& request = task.distill();
   ASSIGN_OR_RETURN(const std::string stem,
                    OutputStem(context, request.output_name(), "distilled"));
-  ASSIGN_OR_RETURN(
-      const model::CausalLm anchor,
-      SharedAnchor(context, request.model_directory(), request.first_layer()));
   DistillTask options = {
       .initial = {.model_directory = request.model_directory(),
                   .initial_path = request.initial_path(),
@@ -140,15 +216,26 @@ Status RunDistill(const job::Task& task, const TaskContext& context,
                .first_layer = request.first_layer()},
       .trainer = ToTrainer(request.optimizer(), context, stem),
       .cache_path = stem + ".teacher.safetensors"};
+  if (!request.teacher_cache_path().empty()) {
+    options.cache_path = request.teacher_cache_path();
+    options.cache_is_given = true;
+  }
   if (request.form() == job::Distill::RENORMALISED) {
     options.distillation.form = DistillationForm::kRenormalised;
   }
   if (request.has_text_share()) {
     options.distillation.text_share = request.text_share();
   }
+  ASSIGN_OR_RETURN(const int64_t predicted,
+                   CheckMemory(options.initial, options.data, options.trainer,
+                               request.optimizer(), /*distils=*/true, context));
+  ASSIGN_OR_RETURN(
+      const model::CausalLm anchor,
+      SharedAnchor(context, request.model_directory(), request.first_layer(),
+                   StorageOf(request.optimizer())));
   ASSIGN_OR_RETURN(const TrainingOutcome outcome,
                    model::CatchTorch([&] { return Distill(anchor, options); }));
-  Fill(options.trainer, outcome, result->mutable_distill());
+  Fill(options.trainer, outcome, predicted, result->mutable_distill());
   return absl::OkStatus();
 }
 
