@@ -17,6 +17,26 @@ void StoreAs(T value, std::byte* at) {
   std::memcpy(at, &value, sizeof(T));
 }
 
+// Loops over whole tensors, compiled for several instruction sets; the best
+// one is chosen when the program starts. Sanitizers come up too late for that.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define TRIBUTARY_FOR_EACH_PROCESSOR \
+  __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define TRIBUTARY_FOR_EACH_PROCESSOR
+#endif
+
+TRIBUTARY_FOR_EACH_PROCESSOR
+void Bf16ToFloats(const std::byte* from, size_t count, float* to) {
+  for (size_t i = 0; i < count; ++i) {
+    uint16_t bits = 0;
+    std::memcpy(&bits, from + 2 * i, sizeof(bits));
+    const uint32_t wide = static_cast<uint32_t>(bits) << 16;
+    std::memcpy(to + i, &wide, sizeof(wide));
+  }
+}
+
 Status CheckSizes(DType dtype, size_t elements, size_t bytes) {
   if (!IsFloatingPoint(dtype)) {
     return InvalidArgument("got dtype {}, wanted F64, F32, F16 or BF16",
@@ -71,9 +91,7 @@ Status ToFloat32(DType dtype, std::span<const std::byte> source,
   const size_t count = out.size();
   switch (dtype) {
     case DType::kBF16:
-      for (size_t i = 0; i < count; ++i) {
-        to[i] = Bf16ToFloat(LoadAs<uint16_t>(from + 2 * i));
-      }
+      Bf16ToFloats(from, count, to);
       break;
     case DType::kF16:
       for (size_t i = 0; i < count; ++i) {
