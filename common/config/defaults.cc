@@ -30,6 +30,9 @@ CoordinatorConfig CoordinatorDefaults() {
   admission.set_max_rms_ratio(8);
   admission.set_max_absolute_ratio(32);
   admission.set_max_row_norm(100);
+  admission.set_max_output_ratio(16);
+  admission.set_max_mean_output_ratio(2);
+  config.mutable_serving()->set_max_streams(32);
   Quotas& quotas = *config.mutable_quotas();
   quotas.set_max_bytes(8 * kGiB);
   quotas.set_max_contributions(16);
@@ -63,6 +66,7 @@ ContributorConfig ContributorDefaults(std::string_view contributor_id) {
   policy.set_min_documents(8);
   policy.set_min_tokens(2048);
   policy.set_version("1");
+  policy.set_required_approvers(1);
   config.mutable_worker();
   return config;
 }
@@ -99,6 +103,9 @@ void CheckAdmission(const Admission& admission, RangeChecker& check) {
   check.Positive("admission.max_absolute_ratio",
                  admission.max_absolute_ratio());
   check.Positive("admission.max_row_norm", admission.max_row_norm());
+  check.Positive("admission.max_output_ratio", admission.max_output_ratio());
+  check.Positive("admission.max_mean_output_ratio",
+                 admission.max_mean_output_ratio());
 }
 
 // A host name or an address without a port.
@@ -119,6 +126,15 @@ void CheckAddresses(const CoordinatorConfig& config, RangeChecker& check) {
   check.Require(
       config.public_address().empty() || (address.ok() && address->port != 0),
       "public_address", config.public_address(), "host:port");
+}
+
+void CheckServing(const Serving& serving, RangeChecker& check) {
+  const StatusOr<HostPort> metrics = ParseHostPort(serving.metrics_address());
+  check.Require(
+      serving.metrics_address().empty() || (metrics.ok() && metrics->port != 0),
+      "serving.metrics_address", serving.metrics_address(),
+      "host:port with a port, or nothing");
+  check.Integer("serving.max_streams", serving.max_streams(), 1, 10'000);
 }
 
 void CheckTraining(const Training& training, RangeChecker& check) {
@@ -154,6 +170,25 @@ void CheckData(const Data& data, RangeChecker& check) {
 
 void CheckExpert(const Expert& expert, RangeChecker& check) {
   check.Integer("expert.width", expert.width(), 0, kMaxCount);
+  check.Number("expert.fraction", expert.fraction(), 0, 1);
+  check.Integer("expert.parameter_budget", expert.parameter_budget(), 0);
+  check.Number("expert.quality_bound", expert.quality_bound(), 0, kMaxLoss);
+  for (const int64_t width : expert.widths()) {
+    check.Integer("expert.widths", width, 0, kMaxCount);
+  }
+  const int kinds = (expert.width() > 0 ? 1 : 0) +
+                    (expert.fraction() > 0 ? 1 : 0) +
+                    (expert.widths().empty() ? 0 : 1) +
+                    (expert.parameter_budget() > 0 ? 1 : 0) +
+                    (expert.quality_bound() > 0 ? 1 : 0);
+  check.Require(kinds <= 1, "expert.width", fmt::format("{} kinds", kinds),
+                "one of width, fraction, widths, parameter_budget and "
+                "quality_bound");
+  check.Require(
+      !(expert.quality_bound() > 0) ||
+          expert.recipe() == Expert::PRUNE_AND_DISTIL,
+      "expert.quality_bound", fmt::format("{}", expert.quality_bound()),
+      "nothing with the recipe TRAIN, which has no teacher to compare with");
   check.Require(expert.recipe() == Expert::TRAIN ||
                     expert.recipe() == Expert::PRUNE_AND_DISTIL,
                 "expert.recipe",
@@ -180,6 +215,23 @@ void CheckPolicy(const SitePolicy& policy, RangeChecker& check) {
   check.Integer("policy.min_tokens", policy.min_tokens(), 1);
   check.Require(policy.version().size() <= 256, "policy.version",
                 policy.version(), "at most 256 bytes");
+  check.Integer("policy.required_approvers", policy.required_approvers(), 1,
+                16);
+  check.Require(policy.approver_keys().empty() ||
+                    policy.approver_keys_size() >= policy.required_approvers(),
+                "policy.approver_keys",
+                fmt::format("{} keys", policy.approver_keys_size()),
+                "none, or one for each of policy.required_approvers");
+  check.Require(
+      policy.approval() != SitePolicy::AUTOMATIC ||
+          (policy.required_approvers() == 1 && policy.approver_keys().empty()),
+      "policy.approval", "AUTOMATIC",
+      "PERSON when there are approver_keys or several approvers");
+  for (int i = 0; i < policy.approver_keys_size(); ++i) {
+    check.Require(policy.approver_keys(i).starts_with('/'),
+                  fmt::format("policy.approver_keys[{}]", i),
+                  policy.approver_keys(i), "an absolute path");
+  }
 }
 
 }  // namespace
@@ -197,6 +249,7 @@ StatusOr<CoordinatorConfig> CompleteConfig(const CoordinatorConfig& config) {
                 completed.quotas().max_contributions(), 1);
   check.Number("releases.max_public_loss_increase",
                completed.releases().max_public_loss_increase(), 0, kMaxLoss);
+  CheckServing(completed.serving(), check);
   CheckWorker(completed.worker(), check);
   check.Require(PurgeGraceSeconds(completed).ok(), "purge_grace",
                 completed.purge_grace(),

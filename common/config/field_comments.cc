@@ -35,6 +35,15 @@ const std::map<std::string_view, std::string_view>& Comments() {
       {"CoordinatorConfig.purge_grace",
        "Time between withdrawal and purge, such as 15m, 72h or 30d. Empty: at "
        "once."},
+      {"CoordinatorConfig.serving", "How the server runs."},
+      {"Serving.metrics_address",
+       "host:port of plain HTTP for Prometheus, reachable from this machine "
+       "only, for example 127.0.0.1:9464. Empty: none."},
+      {"Serving.reflection",
+       "Answer server reflection, for tools such as grpcurl."},
+      {"Serving.max_streams",
+       "Open uploads, downloads and watches, of each kind, that one identity "
+       "may have."},
       {"ExpertPolicy.first_layer", "Experts live in layers from this one on."},
       {"ExpertPolicy.max_width",
        "Highest width in channels; 0 takes the anchor's FFN width."},
@@ -57,6 +66,11 @@ const std::map<std::string_view, std::string_view>& Comments() {
       {"Admission.max_absolute_ratio",
        "Highest absolute value in a tensor relative to the anchor's own."},
       {"Admission.max_row_norm", "Highest norm of a router row."},
+      {"Admission.max_output_ratio",
+       "Highest norm of the expert's output over that of the anchor's FFN, of "
+       "any token of public prose."},
+      {"Admission.max_mean_output_ratio",
+       "The same on average over public prose."},
       {"Admission.require_operator",
        "An accepted contribution waits for the operator."},
       {"Quotas.max_bytes", "Bytes stored and in flight."},
@@ -111,6 +125,19 @@ const std::map<std::string_view, std::string_view>& Comments() {
       {"Expert.width",
        "Channels per layer, a multiple of the anchor's block; 0 takes the "
        "highest that the anchor's policy allows."},
+      {"Expert.fraction",
+       "Instead of width: the share of the anchor's channels, above 0 and at "
+       "most 1."},
+      {"Expert.widths",
+       "Instead of width: one for every layer of the anchor, one line each; 0 "
+       "below first_layer."},
+      {"Expert.parameter_budget",
+       "Instead of width: the expert's weights in all, spread over layers by "
+       "importance unless equal widths do better on held-out text."},
+      {"Expert.quality_bound",
+       "Instead of width, with PRUNE_AND_DISTIL: the smallest width at which "
+       "the pruned teacher is at most this many nats per token worse on "
+       "held-out text."},
       {"Expert.recipe",
        "TRAIN keeps the anchor's most important channels and trains them on "
        "the text; PRUNE_AND_DISTIL trains a full-width teacher, prunes it and "
@@ -139,6 +166,16 @@ const std::map<std::string_view, std::string_view>& Comments() {
       {"SitePolicy.min_tokens", "Refuse corpora of fewer tokens."},
       {"SitePolicy.max_upload_bytes",
        "Refuse to send more bytes; 0 for no limit."},
+      {"SitePolicy.required_approvers",
+       "Persons who have to approve before anything leaves."},
+      {"SitePolicy.approver_keys",
+       "PEM files with the approvers' public keys, one line each. When there "
+       "are any, an approval needs the private half of one of them."},
+      {"SitePolicy.allowed_anchors",
+       "Names or digests of the anchors that experts may be made for, one line "
+       "each. Empty: any."},
+      {"SitePolicy.forbid_statistics",
+       "Send no losses, neither in manifests nor about releases."},
       {"SitePolicy.version",
        "Version of this policy, written into ledger and reports."},
   };
