@@ -1,15 +1,20 @@
 #include <memory>
+#include <optional>
 
+#include "common/base/files.h"
 #include "common/base/text.h"
 #include "contributor/commands/commands.h"
 #include "contributor/commands/common.h"
 #include "contributor/egress/ledger.h"
+#include "contributor/pipeline/site_rules.h"
 
 namespace tributary::contributor {
 namespace {
 
 struct EgressOptions {
   std::string approver;
+  std::string key;
+  std::string output;
   std::string retry_for = kShortRetry;
   bool wait = false;
 };
@@ -30,13 +35,16 @@ Status Show(const cli::CommandContext& context) {
                    LoadReport(session->home(), contribution));
   ASSIGN_OR_RETURN(std::string text,
                    LoadReportText(session->home(), contribution));
-  const StatusOr<ApprovedUpload> approved = LoadApproved(
-      session->home(), contribution, session->identity().key.public_key());
+  ASSIGN_OR_RETURN(const SiteRules rules, RulesOf(session->config()));
+  const StatusOr<ApprovedUpload> approved =
+      LoadApproved(session->home(), contribution, rules,
+                   session->identity().key.public_key());
   if (!approved.ok() && !absl::IsFailedPrecondition(approved.status())) {
     return approved.status();
   }
   text += approved.ok() ? "\nApproved by " + approved->approver()
-                        : std::string("\nNot approved yet");
+                        : "\nNot approved yet: " +
+                              std::string(approved.status().message());
   ASSIGN_OR_RETURN(nlohmann::json value, ParseReport(report));
   value["approved"] = approved.ok();
   value["approver"] = approved.ok() ? nlohmann::json(approved->approver())
@@ -49,20 +57,58 @@ Status Approve(const cli::CommandContext& context,
                const EgressOptions& options) {
   ASSIGN_OR_RETURN(const auto session, OpenSession(context, kShortRetry));
   const std::string contribution = session->contribution();
-  RETURN_IF_ERROR(ApproveReport(
-      session->home(), contribution, RulesOf(session->config()),
-      {.approver = options.approver, .mode = ApproveOptions::Mode::kPerson},
-      session->identity().key, SystemClock()));
+  ASSIGN_OR_RETURN(const SiteRules rules, RulesOf(session->config()));
+  ApproveOptions approval = {.approver = options.approver,
+                             .mode = ApproveOptions::Mode::kPerson};
+  std::optional<crypto::PrivateKey> key;
+  if (!options.key.empty()) {
+    ASSIGN_OR_RETURN(key, crypto::PrivateKey::Load(options.key));
+    approval.approver_key = &*key;
+  }
+  ASSIGN_OR_RETURN(const int missing,
+                   ApproveReport(session->home(), contribution, rules, approval,
+                                 session->identity().key, SystemClock()));
   ASSIGN_OR_RETURN(const EgressReport report,
                    LoadReport(session->home(), contribution));
+  const std::string text =
+      missing > 0 ? fmt::format(
+                        "recorded; {} more approvals of other persons are "
+                        "needed before contributions/{} may leave",
+                        missing, contribution)
+                  : fmt::format(
+                        "contributions/{} is approved by {}: {} may leave. "
+                        "Next: `tributary-contributor submit` or `run`",
+                        contribution, options.approver,
+                        HumanBytes(report.manifest.blob.size));
+  context.output.Print(text, {{"contribution", contribution},
+                              {"approver", options.approver},
+                              {"missing_approvals", missing},
+                              {"report_digest", report.digest}});
+  return absl::OkStatus();
+}
+
+// A key pair of a person who approves, apart from the site's own identity.
+Status MakeApproverKey(const cli::CommandContext& context,
+                       const EgressOptions& options) {
+  const std::string public_file = options.output + ".pub";
+  std::error_code error;
+  for (const std::string& file : {options.output, public_file}) {
+    if (std::filesystem::exists(file, error)) {
+      return AlreadyExists("{} is there already; a key is not overwritten",
+                           file);
+    }
+  }
+  ASSIGN_OR_RETURN(const crypto::PrivateKey key,
+                   crypto::PrivateKey::Generate());
+  RETURN_IF_ERROR(key.Save(options.output));
+  RETURN_IF_ERROR(WriteFileAtomic(public_file, key.public_key().ToPem()));
   context.output.Print(
-      fmt::format("contributions/{} is approved by {}: {} may leave. Next: "
-                  "`tributary-contributor submit` or `run`",
-                  contribution, options.approver,
-                  HumanBytes(report.manifest.blob.size)),
-      {{"contribution", contribution},
-       {"approver", options.approver},
-       {"report_digest", report.digest}});
+      fmt::format("wrote {} (keep it to yourself) and {}; the site's "
+                  "administrator names the latter in policy.approver_keys",
+                  options.output, public_file),
+      {{"private_key", options.output},
+       {"public_key", public_file},
+       {"key_id", key.public_key().key_id()}});
   return absl::OkStatus();
 }
 
@@ -130,6 +176,16 @@ void AddEgressCommands(cli::CommandLine& line) {
             return name.empty() ? std::string("wanted a name") : std::string();
           },
           "NAME"));
+  approve->add_option(
+      "--key", options->key,
+      "The approver's private key, where the policy names keys");
+  CLI::App* approver_key = line.AddCommand(
+      group, "approver-key", "Make a key pair for a person who approves",
+      [options](const cli::CommandContext& context) {
+        return MakeApproverKey(context, *options);
+      });
+  approver_key->add_option("--output", options->output, "File to write")
+      ->required();
   line.AddCommand(group, "ledger",
                   "Verify and print the signed history of what left",
                   ShowLedger);

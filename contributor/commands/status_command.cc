@@ -6,6 +6,7 @@
 #include "contributor/client/copies.h"
 #include "contributor/commands/commands.h"
 #include "contributor/commands/common.h"
+#include "contributor/pipeline/site_rules.h"
 
 namespace tributary::contributor {
 namespace {
@@ -111,8 +112,9 @@ Status PrintStatus(const cli::CommandContext& context,
   const StatusOr<json> stages = StageStates(*session);
   const Remote remote = AskCoordinator(*session);
   const bool reported = LoadReport(session->home(), contribution).ok();
-  const StatusOr<ApprovedUpload> approved =
-      LoadApproved(session->home(), contribution, identity.key.public_key());
+  ASSIGN_OR_RETURN(const SiteRules rules, RulesOf(session->config()));
+  const StatusOr<ApprovedUpload> approved = LoadApproved(
+      session->home(), contribution, rules, identity.key.public_key());
 
   std::string text = fmt::format(
       "contributor   {} in federation {} at {}\n"

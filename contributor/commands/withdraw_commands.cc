@@ -2,6 +2,7 @@
 
 #include "common/base/files.h"
 #include "common/base/text.h"
+#include "common/manifest/withdrawal_request.h"
 #include "contributor/client/receipts.h"
 #include "contributor/commands/commands.h"
 #include "contributor/commands/common.h"
@@ -14,6 +15,7 @@ struct Options {
   std::string name;
   std::string file;
   std::string retry_for = "60s";
+  std::string request_file;
   bool wait = false;
 };
 
@@ -37,7 +39,37 @@ std::string Describe(const v1::Withdrawal& withdrawal) {
   return text;
 }
 
+// A signed request instead of a call: for a site whose certificate has ended
+// or that cannot reach the coordinator.
+Status WriteRequest(const cli::CommandContext& context,
+                    const Options& options) {
+  const Home home(context.home);
+  ASSIGN_OR_RETURN(const Identity identity, LoadIdentity(home));
+  ASSIGN_OR_RETURN(const config::ContributorConfig config,
+                   LoadConfig(home, identity.contributor_id));
+  const std::string contribution =
+      options.name.empty() ? config.contribution() : options.name;
+  const manifest::WithdrawalRequest request = {
+      .federation = identity.federation,
+      .contribution = contribution,
+      .contributor = identity.contributor_id,
+      .request_time_s = static_cast<int64_t>(SystemClock().NowSeconds())};
+  ASSIGN_OR_RETURN(const std::string envelope,
+                   manifest::SignWithdrawalRequest(request, identity.key));
+  RETURN_IF_ERROR(WriteFileAtomic(options.request_file, envelope));
+  context.output.Print(
+      fmt::format("wrote {}: send it to the operator of federation {}, who "
+                  "runs `tributary-coordinator withdrawal create {} --request "
+                  "FILE`; anybody may see it",
+                  options.request_file, identity.federation, contribution),
+      {{"request", options.request_file}, {"contribution", contribution}});
+  return absl::OkStatus();
+}
+
 Status RunWithdraw(const cli::CommandContext& context, const Options& options) {
+  if (!options.request_file.empty()) {
+    return WriteRequest(context, options);
+  }
   ASSIGN_OR_RETURN(const auto session, OpenSession(context, options.retry_for));
   ASSIGN_OR_RETURN(const std::string contribution,
                    ContributionArgument(options.name, *session));
@@ -88,22 +120,31 @@ std::string Names(const std::vector<manifest::ReleaseReference>& references) {
 
 void PrintReceipt(const cli::Output& output,
                   const manifest::WithdrawalReceipt& receipt) {
-  output.Print(
-      fmt::format("The signature holds: federation {} withdrew contribution {} "
-                  "of {} at {}.\nNo longer served: {}\nPurge due: {}",
-                  receipt.federation, receipt.contribution, receipt.contributor,
-                  FormatTime(static_cast<double>(receipt.withdraw_time_s)),
-                  Names(receipt.withdrawn_releases),
-                  FormatTime(static_cast<double>(receipt.purge_time_s))),
-      {{"valid", true},
-       {"kind", "withdrawal-receipt"},
-       {"federation", receipt.federation},
-       {"contribution", receipt.contribution},
-       {"contributor", receipt.contributor},
-       {"expert_blob", receipt.expert_blob.ToString()},
-       {"withdrawn_releases", References(receipt.withdrawn_releases)},
-       {"withdraw_time_s", receipt.withdraw_time_s},
-       {"purge_time_s", receipt.purge_time_s}});
+  std::string text = fmt::format(
+      "The signature holds: federation {} withdrew contribution {} "
+      "of {} at {}.\nNo longer served: {}\nPurge due: {}",
+      receipt.federation, receipt.contribution, receipt.contributor,
+      FormatTime(static_cast<double>(receipt.withdraw_time_s)),
+      Names(receipt.withdrawn_releases),
+      FormatTime(static_cast<double>(receipt.purge_time_s)));
+  nlohmann::json value = {
+      {"valid", true},
+      {"kind", "withdrawal-receipt"},
+      {"federation", receipt.federation},
+      {"contribution", receipt.contribution},
+      {"contributor", receipt.contributor},
+      {"expert_blob", receipt.expert_blob.ToString()},
+      {"withdrawn_releases", References(receipt.withdrawn_releases)},
+      {"withdraw_time_s", receipt.withdraw_time_s},
+      {"purge_time_s", receipt.purge_time_s},
+      {"on_behalf", nullptr}};
+  if (receipt.on_behalf) {
+    text += fmt::format("\nAsked for by {}: {}", receipt.on_behalf->by,
+                        receipt.on_behalf->reason);
+    value["on_behalf"] = {{"by", receipt.on_behalf->by},
+                          {"reason", receipt.on_behalf->reason}};
+  }
+  output.Print(text, value);
 }
 
 void PrintReceipt(const cli::Output& output,
@@ -175,6 +216,10 @@ void AddWithdrawCommands(cli::CommandLine& line) {
                        "Contribution (default: the configured one)");
   withdraw->add_flag("--wait", options->wait,
                      "Wait until the bytes are deleted");
+  withdraw->add_option(
+      "--request", options->request_file,
+      "Write a signed request for the operator to this file instead of calling "
+      "the coordinator");
   DeclareRetry(*withdraw, options->retry_for);
   CLI::App& group = *line.AddGroup("withdrawal", "Proofs of withdrawals");
   CLI::App* verify =

@@ -7,6 +7,7 @@
 #include "common/base/retry.h"
 #include "common/manifest/resource_name.h"
 #include "contributor/client/copies.h"
+#include "contributor/pipeline/site_rules.h"
 
 namespace tributary::contributor {
 namespace {
@@ -46,9 +47,11 @@ class Daemon {
  private:
   // Waiting for a person is no error of the daemon.
   bool NeedsApproval(const PipelineContext& context) const {
-    return LoadReport(session_.home(), ContributionOf(context)).ok() &&
+    const StatusOr<SiteRules> rules = RulesOf(context.config);
+    return rules.ok() &&
+           LoadReport(session_.home(), ContributionOf(context)).ok() &&
            absl::IsFailedPrecondition(
-               LoadApproved(session_.home(), ContributionOf(context),
+               LoadApproved(session_.home(), ContributionOf(context), *rules,
                             context.identity.key.public_key())
                    .status());
   }

@@ -1,11 +1,13 @@
 #include "contributor/egress/approval.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "common/base/files.h"
 #include "common/base/json.h"
 #include "common/crypto/digest.h"
 #include "common/manifest/expert_manifest.h"
+#include "contributor/egress/consent.h"
 #include "contributor/egress/ledger.h"
 
 namespace tributary::contributor {
@@ -18,31 +20,20 @@ constexpr char kApproval[] = "approval.json";
 constexpr char kManifest[] = "manifest.dsse.json";
 constexpr char kExpert[] = "expert.safetensors";
 
-struct Approval {
-  std::string report_digest;
-  std::string approver;
-  std::string mode;
-  std::string policy_version;
-  int64_t time_s = 0;
-};
-
-StatusOr<Approval> LoadApproval(const fs::path& folder) {
+StatusOr<Consent> LoadConsent(const fs::path& folder) {
   ASSIGN_OR_RETURN(const std::string text,
                    ReadFile(folder / kApproval, 1 << 20));
-  ASSIGN_OR_RETURN(const Json value, ParseJson(text));
-  for (const char* key :
-       {"report_digest", "approver", "mode", "policy_version"}) {
-    if (!value.is_object() || !value.contains(key) || !value[key].is_string()) {
-      return InvalidArgument("{}: wanted a text \"{}\"",
-                             (folder / kApproval).string(), key);
-    }
+  return Consent::FromJson(text, (folder / kApproval).string());
+}
+
+// The consent to this report as far as it goes. What is stored and cannot be
+// read, or is about another report, is no consent.
+Consent ConsentTo(const EgressReport& report, const fs::path& folder) {
+  StatusOr<Consent> stored = LoadConsent(folder);
+  if (stored.ok() && stored->report_digest == report.digest) {
+    return *std::move(stored);
   }
-  Approval approval;
-  approval.report_digest = value["report_digest"].get<std::string>();
-  approval.approver = value["approver"].get<std::string>();
-  approval.mode = value["mode"].get<std::string>();
-  approval.policy_version = value["policy_version"].get<std::string>();
-  return approval;
+  return {.report_digest = report.digest};
 }
 
 Status CheckFile(const fs::path& file, const manifest::BlobName& blob) {
@@ -92,8 +83,9 @@ Status StoreReport(const Home& home, const EgressReport& report,
                    const fs::path& expert_file) {
   const fs::path folder = home.Egress(report.manifest.contribution);
   RETURN_IF_ERROR(MakeDirectories(folder));
-  const StatusOr<Approval> approval = LoadApproval(folder);
-  if (approval.ok() && approval->report_digest != report.digest) {
+  const StatusOr<Consent> consent = LoadConsent(folder);
+  if (consent.ok() ? consent->report_digest != report.digest
+                   : !absl::IsNotFound(consent.status())) {
     std::error_code error;
     fs::remove(folder / kApproval, error);
     fs::remove(folder / kManifest, error);
@@ -127,57 +119,80 @@ StatusOr<std::string> LoadReportText(const Home& home,
   return ReadFile(home.Egress(contribution) / kReportText, 64 << 20);
 }
 
-Status ApproveReport(const Home& home, const std::string& contribution,
-                     const SiteRules& rules, const ApproveOptions& options,
-                     const crypto::PrivateKey& key, const Clock& clock) {
+StatusOr<int> ApproveReport(const Home& home, const std::string& contribution,
+                            const SiteRules& rules,
+                            const ApproveOptions& options,
+                            const crypto::PrivateKey& key, const Clock& clock) {
   ASSIGN_OR_RETURN(EgressReport report, LoadReport(home, contribution));
   const fs::path folder = home.Egress(contribution);
-  RETURN_IF_ERROR(CheckRules(rules, report.manifest));
+  RETURN_IF_ERROR(CheckRules(rules, report));
   RETURN_IF_ERROR(CheckFile(folder / kExpert, report.manifest.blob));
-  if (LoadApproved(home, contribution, key.public_key()).ok()) {
-    return absl::OkStatus();
+  if (LoadApproved(home, contribution, rules, key.public_key()).ok()) {
+    return 0;
   }
-  const bool person = options.mode == ApproveOptions::Mode::kPerson;
-  manifest::ExpertManifest::Approval& consent = report.manifest.approval;
-  consent.approver = options.approver;
+  Consent consent = ConsentTo(report, folder);
+  const auto now_s = static_cast<int64_t>(clock.NowSeconds());
+  Approval approval = {.approver = options.approver, .time_s = now_s};
+  if (options.approver_key != nullptr) {
+    ASSIGN_OR_RETURN(approval.envelope_json,
+                     SignApproval({.contribution = contribution,
+                                   .report_digest = report.digest,
+                                   .approver = options.approver,
+                                   .time_s = now_s},
+                                  *options.approver_key));
+  }
+  // The same person's earlier approval gives way to this one.
+  const bool repeated =
+      std::erase_if(consent.approvals, [&](const Approval& other) {
+        return other.approver == approval.approver;
+      }) > 0;
+  consent.approvals.push_back(std::move(approval));
   consent.policy_version = rules.version;
-  consent.time_s = static_cast<int64_t>(clock.NowSeconds());
-  consent.mode = person ? "person" : "automatic";
-  ASSIGN_OR_RETURN(const std::string envelope,
-                   manifest::SignExpertManifest(report.manifest, key));
+  consent.mode =
+      options.mode == ApproveOptions::Mode::kPerson ? "person" : "automatic";
+  ASSIGN_OR_RETURN(const int count,
+                   CountApprovals(consent, rules, contribution));
 
-  ASSIGN_OR_RETURN(Ledger ledger, Ledger::Open(home.Ledger(), key));
   ASSIGN_OR_RETURN(const std::string detail,
                    DumpJson({{"blob", report.manifest.blob.ToString()},
                              {"mode", consent.mode},
                              {"policy_version", consent.policy_version},
                              {"report_digest", report.digest}}));
-  RETURN_IF_ERROR(ledger.Append(options.approver, "egress.approve",
-                                Subject(contribution), detail, clock));
-  RETURN_IF_ERROR(WriteFileAtomic(folder / kManifest, envelope));
-  ASSIGN_OR_RETURN(const std::string approval,
-                   DumpJson({{"approver", consent.approver},
-                             {"mode", consent.mode},
-                             {"policy_version", consent.policy_version},
-                             {"report_digest", report.digest},
-                             {"time_s", consent.time_s}},
-                            2));
-  return WriteFileAtomic(folder / kApproval, approval);
+  if (!repeated) {
+    ASSIGN_OR_RETURN(Ledger ledger, Ledger::Open(home.Ledger(), key));
+    RETURN_IF_ERROR(ledger.Append(options.approver, "egress.approve",
+                                  Subject(contribution), detail, clock));
+  }
+  if (count >= rules.required_approvers) {
+    report.manifest.approval = {.approver = consent.Names(),
+                                .policy_version = rules.version,
+                                .time_s = now_s,
+                                .mode = consent.mode};
+    ASSIGN_OR_RETURN(const std::string envelope,
+                     manifest::SignExpertManifest(report.manifest, key));
+    RETURN_IF_ERROR(WriteFileAtomic(folder / kManifest, envelope));
+  }
+  ASSIGN_OR_RETURN(const std::string json, consent.ToJson());
+  RETURN_IF_ERROR(WriteFileAtomic(folder / kApproval, json));
+  return std::max(0, rules.required_approvers - count);
 }
 
 StatusOr<ApprovedUpload> LoadApproved(const Home& home,
                                       const std::string& contribution,
+                                      const SiteRules& rules,
                                       const crypto::PublicKey& key) {
   ASSIGN_OR_RETURN(const EgressReport report, LoadReport(home, contribution));
   const fs::path folder = home.Egress(contribution);
-  const StatusOr<Approval> approval = LoadApproval(folder);
-  if (!approval.ok() || approval->report_digest != report.digest) {
+  const Consent consent = ConsentTo(report, folder);
+  if (consent.approvals.empty()) {
     return FailedPrecondition(
         "contributions/{} is not approved: read `tributary-contributor egress "
         "show`, then run `tributary-contributor egress approve --approver "
         "NAME`",
         contribution);
   }
+  RETURN_IF_ERROR(CheckConsent(consent, rules, contribution));
+  RETURN_IF_ERROR(CheckRules(rules, report));
   ApprovedUpload upload;
   ASSIGN_OR_RETURN(upload.envelope_, ReadFile(folder / kManifest, 64 << 20));
   ASSIGN_OR_RETURN(const manifest::ExpertManifest manifest,
@@ -190,7 +205,7 @@ StatusOr<ApprovedUpload> LoadApproved(const Home& home,
   upload.contribution_ = contribution;
   upload.blob_ = manifest.blob;
   upload.file_ = folder / kExpert;
-  upload.approver_ = approval->approver;
+  upload.approver_ = consent.Names();
   RETURN_IF_ERROR(CheckFile(upload.file_, upload.blob_));
   return upload;
 }

@@ -28,6 +28,7 @@ class ApprovedUpload {
  private:
   friend StatusOr<ApprovedUpload> LoadApproved(const Home& home,
                                                const std::string& contribution,
+                                               const SiteRules& rules,
                                                const crypto::PublicKey& key);
   ApprovedUpload() = default;
   std::string contribution_;
@@ -52,21 +53,28 @@ StatusOr<std::string> LoadReportText(const Home& home,
 struct ApproveOptions {
   // A person's name, or "policy".
   std::string approver;
+  // The approver's own, where the rules name keys.
+  const crypto::PrivateKey* approver_key = nullptr;
   enum class Mode { kPerson, kAutomatic } mode = Mode::kPerson;
 };
 
-// Signs the manifest of the stored report with `key`, records it in the ledger
-// and stores the approval. Approving again what is approved changes nothing.
-// PERMISSION_DENIED when the rules forbid sending it; DATA_LOSS when the expert
-// file is no longer the one of the report.
-Status ApproveReport(const Home& home, const std::string& contribution,
-                     const SiteRules& rules, const ApproveOptions& options,
-                     const crypto::PrivateKey& key, const Clock& clock);
+// Adds an approval to those of the stored report and records it in the ledger.
+// With the last one that the rules ask for, signs the manifest with `key`.
+// Approving twice changes nothing. Returns how many approvals are still
+// missing. PERMISSION_DENIED when the rules forbid sending it; UNAUTHENTICATED
+// when the approver's key is not one of theirs; DATA_LOSS when the expert file
+// is no longer the one of the report.
+StatusOr<int> ApproveReport(const Home& home, const std::string& contribution,
+                            const SiteRules& rules,
+                            const ApproveOptions& options,
+                            const crypto::PrivateKey& key, const Clock& clock);
 
-// FAILED_PRECONDITION, with what to do, when there is no approval of the stored
-// report; DATA_LOSS when the file or the manifest has changed since.
+// FAILED_PRECONDITION, with what to do, when approvals of the stored report are
+// missing; PERMISSION_DENIED when the rules have changed since and forbid
+// sending it; DATA_LOSS when the file or the manifest has changed.
 StatusOr<ApprovedUpload> LoadApproved(const Home& home,
                                       const std::string& contribution,
+                                      const SiteRules& rules,
                                       const crypto::PublicKey& key);
 
 // Writes into the ledger that `upload` goes to `destination` now. Once for each

@@ -1,11 +1,13 @@
 #include "contributor/egress/report.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "common/base/json.h"
 #include "common/base/text.h"
 #include "common/crypto/digest.h"
 #include "common/manifest/expert_file_check.h"
+#include "common/manifest/resource_name.h"
 #include "common/model_format/expert_layout.h"
 #include "common/model_format/model_config.h"
 #include "common/safetensors/reader.h"
@@ -41,9 +43,18 @@ Status DescribeFile(const EgressInputs& inputs,
 }
 
 Json RulesJson(const SiteRules& rules) {
+  Json key_ids = Json::array();
+  for (const crypto::PublicKey& key : rules.approver_keys) {
+    key_ids.push_back(key.key_id());
+  }
   return {
       {"approval",
        rules.approval == SiteRules::Approval::kPerson ? "person" : "automatic"},
+      {"required_approvers", rules.required_approvers},
+      {"approver_keys", key_ids},
+      {"allowed_anchors", rules.allowed_anchors},
+      {"statistics",
+       rules.statistics == SiteRules::Statistics::kSend ? "sent" : "withheld"},
       {"max_upload_bytes", rules.max_upload_bytes},
       {"min_documents", rules.min_documents},
       {"min_tokens", rules.min_tokens},
@@ -83,8 +94,7 @@ std::string ReportText(const Json& report,
       "     widths: {}\n"
       "     router rows: sha256 {}\n"
       "  2. one signed manifest: the digests above and the numbers below\n"
-      "  3. later, when a release is evaluated: log-losses on the held-out "
-      "text, as numbers\n"
+      "  3. {}\n"
       "No text, no token ids, no activations, no file names.\n"
       "\n",
       manifest.contribution, report["destination"].get<std::string>(),
@@ -92,7 +102,11 @@ std::string ReportText(const Json& report,
       report["anchor"].get<std::string>(), manifest.anchor_digest,
       HumanBytes(manifest.blob.size), manifest.blob.size, manifest.blob.sha256,
       manifest.tensors.size(), WidthsText(manifest.widths),
-      manifest.router_digest);
+      manifest.router_digest,
+      policy["statistics"] == "sent"
+          ? "later, when a release is evaluated: log-losses on the held-out "
+            "text, as numbers"
+          : "no losses: the policy withholds them, the manifest says 0");
   text += fmt::format(
       "How it was made\n"
       "  recipe {}, importance {}, router {}{}, seed {}\n"
@@ -112,7 +126,7 @@ std::string ReportText(const Json& report,
       "\n"
       "Privacy       differential privacy: {}\n"
       "Policy        version {}: at least {} documents and {} tokens, at most "
-      "{} bytes; approval: {}\n",
+      "{} bytes; approval: {}, {} of {} keys\n",
       manifest.privacy.differential_privacy,
       policy["version"].get<std::string>(),
       policy["min_documents"].get<int64_t>(),
@@ -120,14 +134,49 @@ std::string ReportText(const Json& report,
       policy["max_upload_bytes"].get<uint64_t>() == 0
           ? "any number of"
           : std::to_string(policy["max_upload_bytes"].get<uint64_t>()),
-      policy["approval"].get<std::string>());
+      policy["approval"].get<std::string>(),
+      policy["required_approvers"].get<int>(),
+      policy["approver_keys"].empty()
+          ? "no"
+          : std::to_string(policy["approver_keys"].size()));
   return text;
 }
 
 }  // namespace
 
-Status CheckRules(const SiteRules& rules,
-                  const manifest::ExpertManifest& manifest) {
+Status CheckAnchor(const SiteRules& rules, std::string_view name,
+                   std::string_view digest) {
+  const auto is_it = [&](const std::string& allowed) {
+    return allowed == digest ||
+           manifest::FullResourceName(manifest::Collection::kAnchors,
+                                      allowed) ==
+               manifest::FullResourceName(manifest::Collection::kAnchors, name);
+  };
+  if (rules.allowed_anchors.empty() ||
+      std::any_of(rules.allowed_anchors.begin(), rules.allowed_anchors.end(),
+                  is_it)) {
+    return absl::OkStatus();
+  }
+  return PermissionDenied(
+      "policy {}: anchor {} with digest {} is not one of the {} in "
+      "policy.allowed_anchors",
+      rules.version, name, digest, rules.allowed_anchors.size());
+}
+
+Status CheckRules(const SiteRules& rules, const EgressReport& report) {
+  const manifest::ExpertManifest& manifest = report.manifest;
+  RETURN_IF_ERROR(
+      CheckAnchor(rules, report.anchor_name, manifest.anchor_digest));
+  const manifest::ExpertManifest::Method& method = manifest.method;
+  if (rules.statistics == SiteRules::Statistics::kWithhold &&
+      (method.train_loss_first != 0 || method.train_loss_last != 0 ||
+       method.heldout_log_loss_anchor != 0 ||
+       method.heldout_log_loss_own != 0)) {
+    return PermissionDenied(
+        "policy {}: the report has losses, policy.forbid_statistics withholds "
+        "them; run the pipeline again for a report without",
+        rules.version);
+  }
   if (manifest.method.documents < rules.min_documents) {
     return PermissionDenied(
         "policy {}: the expert was made from {} documents, wanted at least {}; "
@@ -158,6 +207,14 @@ StatusOr<EgressReport> BuildEgressReport(const EgressInputs& inputs) {
   manifest.contributor = inputs.contributor;
   manifest.anchor_digest = inputs.anchor_digest;
   manifest.method = inputs.method;
+  const bool withheld =
+      inputs.rules.statistics == SiteRules::Statistics::kWithhold;
+  if (withheld) {
+    manifest.method.train_loss_first = 0;
+    manifest.method.train_loss_last = 0;
+    manifest.method.heldout_log_loss_anchor = 0;
+    manifest.method.heldout_log_loss_own = 0;
+  }
   manifest.privacy.minimum_documents = inputs.rules.min_documents;
   manifest.approval = {
       .approver = "pending",
@@ -167,7 +224,8 @@ StatusOr<EgressReport> BuildEgressReport(const EgressInputs& inputs) {
                   ? "person"
                   : "automatic"};
   RETURN_IF_ERROR(DescribeFile(inputs, manifest));
-  RETURN_IF_ERROR(CheckRules(inputs.rules, manifest));
+  report.anchor_name = inputs.anchor_name;
+  RETURN_IF_ERROR(CheckRules(inputs.rules, report));
 
   ASSIGN_OR_RETURN(const std::string manifest_json, manifest.ToJson());
   ASSIGN_OR_RETURN(const Json manifest_value, ParseJson(manifest_json));
@@ -203,6 +261,9 @@ StatusOr<EgressReport> ParseEgressReport(const std::string& json) {
                    DumpJson(value["manifest"]));
   ASSIGN_OR_RETURN(report.manifest,
                    manifest::ExpertManifest::FromJson(manifest_json));
+  if (value.contains("anchor") && value["anchor"].is_string()) {
+    report.anchor_name = value["anchor"].get<std::string>();
+  }
   report.json = json;
   report.digest = crypto::Sha256Hex(json);
   return report;

@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/base/status.h"
+#include "common/crypto/key.h"
 #include "common/manifest/expert_manifest.h"
 
 namespace tributary::contributor {
@@ -20,7 +22,19 @@ struct SiteRules {
   uint64_t max_upload_bytes = 0;  // 0: no limit
   std::string version = "unversioned";
   enum class Approval { kPerson, kAutomatic } approval = Approval::kPerson;
+  // Different persons who have to agree.
+  int required_approvers = 1;
+  // When there are any, each approval is signed with another one of them.
+  std::vector<crypto::PublicKey> approver_keys;
+  // Names or digests; empty: experts may be made for any anchor.
+  std::vector<std::string> allowed_anchors;
+  // Whether losses may be sent.
+  enum class Statistics { kSend, kWithhold } statistics = Statistics::kSend;
 };
+
+// PERMISSION_DENIED when the rules do not allow experts for this anchor.
+Status CheckAnchor(const SiteRules& rules, std::string_view name,
+                   std::string_view digest);
 
 // A measured loss that goes into the report.
 struct EgressLoss {
@@ -51,6 +65,7 @@ struct EgressReport {
   // JSON for programs, text for a person; the same facts.
   std::string json;
   std::string text;
+  std::string anchor_name;
   // SHA-256 (hex) of `json`: what an approval refers to.
   std::string digest;
 };
@@ -64,8 +79,8 @@ StatusOr<EgressReport> BuildEgressReport(const EgressInputs& inputs);
 StatusOr<EgressReport> ParseEgressReport(const std::string& json);
 
 // PERMISSION_DENIED when fewer documents or tokens than the rules demand went
-// in, or more bytes than they allow would go out.
-Status CheckRules(const SiteRules& rules,
-                  const manifest::ExpertManifest& manifest);
+// in, more bytes than they allow would go out, losses would although they are
+// to be withheld, or the anchor is not one of those allowed.
+Status CheckRules(const SiteRules& rules, const EgressReport& report);
 
 }  // namespace tributary::contributor

@@ -3,6 +3,7 @@
 #include "common/base/files.h"
 #include "common/base/json.h"
 #include "contributor/egress/approval.h"
+#include "contributor/pipeline/site_rules.h"
 #include "nlohmann/json.hpp"
 
 namespace tributary::contributor {
@@ -102,7 +103,7 @@ StatusOr<FetchedAnchor> PipelineAnchor(const PipelineContext& context,
 
 Status PrepareEgress(const PipelineContext& context,
                      const LocalPipeline& pipeline) {
-  const SiteRules rules = RulesOf(context.config);
+  ASSIGN_OR_RETURN(const SiteRules rules, RulesOf(context.config));
   ASSIGN_OR_RETURN(const EgressReport report,
                    pipeline.MakeReport(context.identity, rules));
   RETURN_IF_ERROR(StoreReport(context.home, report, pipeline.ExpertFile()));
@@ -112,12 +113,14 @@ Status PrepareEgress(const PipelineContext& context,
   return ApproveReport(context.home, report.manifest.contribution, rules,
                        {.approver = "policy " + rules.version,
                         .mode = ApproveOptions::Mode::kAutomatic},
-                       context.identity.key, context.clock);
+                       context.identity.key, context.clock)
+      .status();
 }
 
 StatusOr<v1::Contribution> SendApproved(const PipelineContext& context) {
+  ASSIGN_OR_RETURN(const SiteRules rules, RulesOf(context.config));
   ASSIGN_OR_RETURN(const ApprovedUpload upload,
-                   LoadApproved(context.home, ContributionOf(context),
+                   LoadApproved(context.home, ContributionOf(context), rules,
                                 context.identity.key.public_key()));
   ASSIGN_OR_RETURN(v1::Contribution contribution,
                    context.client.CreateContribution(upload));
@@ -145,6 +148,9 @@ StatusOr<v1::Contribution> AdvanceContribution(const PipelineContext& context) {
   }
   ASSIGN_OR_RETURN(const FetchedAnchor anchor,
                    PipelineAnchor(context, AnchorChoice::kCurrent));
+  // Before hours of work, not after.
+  ASSIGN_OR_RETURN(const SiteRules rules, RulesOf(context.config));
+  RETURN_IF_ERROR(CheckAnchor(rules, anchor.manifest.name, anchor.digest));
   ASSIGN_OR_RETURN(
       LocalPipeline pipeline,
       LocalPipeline::Create(context.home, context.config, FactsOf(anchor)));

@@ -53,6 +53,14 @@ StatusOr<LocalPipeline> LocalPipeline::Create(
   LocalPipeline pipeline(std::move(settings), anchor, std::move(store));
   pipeline.stages_ = PlanStages(pipeline.settings_, pipeline.anchor_,
                                 pipeline.store_, fingerprint);
+  for (Stage& stage : pipeline.stages_) {
+    if (stage.name == kPrepareText) {
+      stage.job.add_write_paths(home.Tokens().string());
+      stage.job.mutable_tasks(0)
+          ->mutable_prepare_text()
+          ->set_token_cache_directory(home.Tokens().string());
+    }
+  }
   return pipeline;
 }
 
@@ -180,19 +188,6 @@ StatusOr<EgressReport> LocalPipeline::MakeReport(const Identity& identity,
                              .tokens = loss.tokens});
   }
   return BuildEgressReport(inputs);
-}
-
-SiteRules RulesOf(const config::ContributorConfig& config) {
-  const config::SitePolicy& policy = config.policy();
-  SiteRules rules;
-  rules.min_documents = policy.min_documents();
-  rules.min_tokens = policy.min_tokens();
-  rules.max_upload_bytes = policy.max_upload_bytes();
-  rules.version = policy.version();
-  rules.approval = policy.approval() == config::SitePolicy::AUTOMATIC
-                       ? SiteRules::Approval::kAutomatic
-                       : SiteRules::Approval::kPerson;
-  return rules;
 }
 
 }  // namespace tributary::contributor

@@ -83,7 +83,4 @@ class LocalPipeline {
   std::vector<Stage> stages_;
 };
 
-// The rules of a configuration that has its defaults.
-SiteRules RulesOf(const config::ContributorConfig& config);
-
 }  // namespace tributary::contributor

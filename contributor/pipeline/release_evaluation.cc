@@ -65,6 +65,9 @@ StatusOr<ReleaseEvaluation> EvaluateRelease(const PipelineContext& context,
     }
     evaluation.losses.push_back(loss);
   }
+  if (context.config.policy().forbid_statistics()) {
+    return evaluation;
+  }
   RETURN_IF_ERROR(context.client.ReportEvaluation(
       release.name,
       Numbers(evaluation.losses, pipeline.settings().contribution)));

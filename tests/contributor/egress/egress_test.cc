@@ -3,6 +3,7 @@
 #include "contributor/egress/ledger.h"
 #include "contributor/egress/report.h"
 #include "gmock/gmock.h"
+#include "nlohmann/json.hpp"
 #include "tests/contributor/egress/egress_fixture.h"
 
 namespace tributary::contributor {
@@ -20,12 +21,15 @@ class EgressTest : public EgressFixture {
     const Status stored = StoreReport(*home_, *report, expert_);
     ASSERT_TRUE(stored.ok()) << stored;
   }
-  Status Approve(const SiteRules& rules = {}) {
-    return ApproveReport(*home_, "letters", rules, {.approver = "Ada"}, *key_,
-                         SystemClock());
+  StatusOr<int> Approve(const SiteRules& rules = {},
+                        const std::string& approver = "Ada",
+                        const crypto::PrivateKey* approver_key = nullptr) {
+    return ApproveReport(*home_, "letters", rules,
+                         {.approver = approver, .approver_key = approver_key},
+                         *key_, SystemClock());
   }
-  StatusOr<ApprovedUpload> Load() {
-    return LoadApproved(*home_, "letters", key_->public_key());
+  StatusOr<ApprovedUpload> Load(const SiteRules& rules = {}) {
+    return LoadApproved(*home_, "letters", rules, key_->public_key());
   }
 };
 
@@ -68,6 +72,91 @@ TEST_F(EgressTest, RulesOfTheSiteWin) {
   const Status status = BuildEgressReport(inputs).status();
   EXPECT_TRUE(absl::IsPermissionDenied(status));
   EXPECT_THAT(std::string(status.message()), HasSubstr("at most 100"));
+}
+
+TEST_F(EgressTest, OnlyAllowedAnchors) {
+  EgressInputs inputs = Inputs();
+  for (const char* allowed : {"tiny", "anchors/tiny"}) {
+    inputs.rules.allowed_anchors = {"other", allowed};
+    EXPECT_TRUE(BuildEgressReport(inputs).ok()) << allowed;
+  }
+  inputs.rules.allowed_anchors = {std::string(64, 'a')};
+  EXPECT_TRUE(BuildEgressReport(inputs).ok());
+  inputs.rules.allowed_anchors = {std::string(64, 'b'), "tin"};
+  const Status status = BuildEgressReport(inputs).status();
+  EXPECT_TRUE(absl::IsPermissionDenied(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("allowed_anchors"));
+}
+
+TEST_F(EgressTest, LossesStayWhereThePolicySaysSo) {
+  const SiteRules withhold = {.statistics = SiteRules::Statistics::kWithhold};
+  Store();
+  EXPECT_TRUE(absl::IsPermissionDenied(Approve(withhold).status()));
+  EgressInputs inputs = Inputs();
+  inputs.rules = withhold;
+  const auto report = BuildEgressReport(inputs);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->manifest.method.train_loss_last, 0);
+  EXPECT_EQ(report->manifest.method.heldout_log_loss_own, 0);
+  EXPECT_EQ(report->manifest.method.steps, 8);
+  EXPECT_THAT(report->text, HasSubstr("no losses"));
+  // The person on site still sees them.
+  EXPECT_THAT(report->text, HasSubstr("own text, own: 4.5000"));
+  ASSERT_TRUE(StoreReport(*home_, *report, expert_).ok());
+  ASSERT_TRUE(Approve(withhold).ok());
+  EXPECT_TRUE(Load(withhold).ok());
+}
+
+TEST_F(EgressTest, TwoPersonsHaveToAgree) {
+  Store();
+  const SiteRules two = {.required_approvers = 2};
+  EXPECT_EQ(*Approve(two, "Ada"), 1);
+  EXPECT_EQ(*Approve(two, "Ada"), 1);
+  const Status waiting = Load(two).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(waiting)) << waiting;
+  EXPECT_THAT(std::string(waiting.message()), HasSubstr("1 of 2"));
+  EXPECT_EQ(*Approve(two, "Grace"), 0);
+  const auto upload = Load(two);
+  ASSERT_TRUE(upload.ok()) << upload.status();
+  EXPECT_EQ(upload->approver(), "Ada, Grace");
+  // A policy that has become stricter holds for what was approved before.
+  EXPECT_TRUE(
+      absl::IsFailedPrecondition(Load({.required_approvers = 3}).status()));
+  EXPECT_TRUE(absl::IsPermissionDenied(
+      Load({.max_upload_bytes = 10, .required_approvers = 2}).status()));
+}
+
+TEST_F(EgressTest, ApprovalsAreSignedWithTheKeysOfThePolicy) {
+  const auto ada = crypto::PrivateKey::Generate();
+  const auto grace = crypto::PrivateKey::Generate();
+  const auto stranger = crypto::PrivateKey::Generate();
+  const SiteRules rules = {
+      .required_approvers = 2,
+      .approver_keys = {ada->public_key(), grace->public_key()}};
+  Store();
+  EXPECT_TRUE(absl::IsUnauthenticated(Approve(rules, "Ada").status()));
+  EXPECT_TRUE(
+      absl::IsUnauthenticated(Approve(rules, "Ada", &*stranger).status()));
+  EXPECT_EQ(*Approve(rules, "Ada", &*ada), 1);
+  // One key under two names is one person.
+  EXPECT_EQ(*Approve(rules, "Grace", &*ada), 1);
+  EXPECT_EQ(*Approve(rules, "Grace", &*grace), 0);
+  ASSERT_TRUE(Load(rules).ok()) << Load(rules).status();
+
+  // An approval that was forged or belongs to another report does not count.
+  const fs::path file = home_->Egress("letters") / "approval.json";
+  const std::string good = *ReadFile(file);
+  std::string forged = good;
+  forged.replace(forged.find("Grace"), 5, "Gracf");
+  ASSERT_TRUE(WriteFileAtomic(file, forged).ok());
+  EXPECT_TRUE(absl::IsUnauthenticated(Load(rules).status()));
+  WriteTestExpert(expert_, 64, 0x3d);
+  Store();
+  EXPECT_FALSE(fs::exists(file));
+  auto other = nlohmann::json::parse(good);
+  other["report_digest"] = LoadReport(*home_, "letters")->digest;
+  ASSERT_TRUE(WriteFileAtomic(file, other.dump()).ok());
+  EXPECT_TRUE(absl::IsUnauthenticated(Load(rules).status()));
 }
 
 TEST_F(EgressTest, NothingIsHandedOutBeforeAPersonApproves) {
@@ -113,7 +202,7 @@ TEST_F(EgressTest, AManifestOfAnotherKeyIsNotSent) {
   const auto other = crypto::PrivateKey::Generate();
   ASSERT_TRUE(other.ok());
   EXPECT_TRUE(absl::IsUnauthenticated(
-      LoadApproved(*home_, "letters", other->public_key()).status()));
+      LoadApproved(*home_, "letters", {}, other->public_key()).status()));
 }
 
 TEST_F(EgressTest, TheLedgerRecordsApprovalAndUploadOnce) {

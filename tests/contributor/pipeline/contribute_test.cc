@@ -8,6 +8,7 @@
 #include "common/manifest/spiffe.h"
 #include "contributor/client/copies.h"
 #include "contributor/pipeline/release_evaluation.h"
+#include "contributor/pipeline/site_rules.h"
 #include "gmock/gmock.h"
 #include "tests/contributor/pipeline/fakes.h"
 
@@ -135,7 +136,7 @@ TEST_F(ContributeTest, GoesFromTextToDecision) {
   EXPECT_TRUE(DecisionStatus(*decided).ok());
   EXPECT_THAT(worker_.runs, ElementsAre(kPrepareText, kCalibrate, kFitRouter,
                                         kTrain, kExport, kEvaluate));
-  const auto approved = LoadApproved(*home_, "letters", key_->public_key());
+  const auto approved = LoadApproved(*home_, "letters", {}, key_->public_key());
   ASSERT_TRUE(approved.ok()) << approved.status();
   EXPECT_EQ(coordinator_.uploaded["letters"], approved->blob());
   const auto manifest = manifest::OpenExpertManifest(
@@ -170,7 +171,7 @@ TEST_F(ContributeTest, NothingIsSentWithoutAPersonsApproval) {
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("egress approve"));
   EXPECT_TRUE(coordinator_.contributions.empty());
-  ASSERT_TRUE(ApproveReport(*home_, "letters", RulesOf(config_),
+  ASSERT_TRUE(ApproveReport(*home_, "letters", *RulesOf(config_),
                             {.approver = "Ada"}, *key_, SystemClock())
                   .ok());
   EXPECT_TRUE(AdvanceContribution(Context()).ok());
