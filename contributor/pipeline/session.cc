@@ -9,6 +9,7 @@
 #include "common/manifest/audit_record.h"
 #include "contributor/client/grpc_client.h"
 #include "contributor/client/renew.h"
+#include "contributor/pipeline/site_rules.h"
 
 namespace tributary::contributor {
 namespace fs = std::filesystem;
@@ -34,6 +35,7 @@ StatusOr<config::ContributorConfig> LoadConfig(
     const Home& home, const std::string& contributor_id) {
   config::ContributorConfig config;
   RETURN_IF_ERROR(config::LoadTextConfig(home.Config(), &config));
+  RETURN_IF_ERROR(ApplySitePolicy(kSitePolicyFile, config));
   StatusOr<config::ContributorConfig> completed =
       config::CompleteConfig(config, contributor_id);
   if (!completed.ok()) {
