@@ -48,7 +48,10 @@ Status CheckNormalizer(const json& normalizer) {
     }
     return absl::OkStatus();
   }
-  return Unimplemented("normalizer: got {}, but only none is supported", type);
+  return Unimplemented(
+      "normalizer: got {}, but only none is supported; use a model whose "
+      "tokenizer.json has no normalizer",
+      type);
 }
 
 Status CheckDecoder(const json& decoder) {
@@ -110,7 +113,9 @@ StatusOr<Bpe> ParseModel(const json& model) {
     }
   }
   if (Flag(model, "byte_fallback")) {
-    return Unimplemented("model: byte_fallback is not supported");
+    return Unimplemented(
+        "model: byte_fallback is not supported; wanted a byte-level "
+        "vocabulary, which has a token for every byte");
   }
   Bpe::Options options;
   const json& vocabulary = Get(model, "vocab");
