@@ -77,6 +77,7 @@ StatusOr<std::unique_ptr<HfDirectory>> HfDirectory::Open(
   std::unique_ptr<HfDirectory> result(
       new HfDirectory(directory, std::move(config)));
   RETURN_IF_ERROR(result->OpenWeights());
+  RETURN_IF_ERROR(result->SplitFusedExperts());
   RETURN_IF_ERROR(result->CheckParameters());
   const fs::path tokenizer = directory / kTokenizer;
   std::error_code error;
@@ -111,6 +112,73 @@ Status HfDirectory::OpenWeights() {
     }
     files_.push_back(std::move(file));
   }
+  return absl::OkStatus();
+}
+
+Status HfDirectory::SplitFusedExperts() {
+  if (!config_.is_moe()) {
+    return absl::OkStatus();
+  }
+  const int64_t h = config_.hidden_size;
+  const int64_t w = config_.intermediate_size;
+  for (int64_t l = 0; l < config_.num_layers; ++l) {
+    if (!tensors_.contains(FusedGateUp(l))) {
+      continue;
+    }
+    std::vector<ParameterSpec> gate_up;
+    std::vector<ParameterSpec> down;
+    for (int64_t e = 0; e < config_.num_experts; ++e) {
+      const auto name = [&](MlpPart part) {
+        return MixtureExpert(config_.type, l, e, part);
+      };
+      gate_up.push_back({name(MlpPart::kGate), {w, h}});
+      gate_up.push_back({name(MlpPart::kUp), {w, h}});
+      down.push_back({name(MlpPart::kDown), {h, w}});
+    }
+    RETURN_IF_ERROR(
+        SplitFused(FusedGateUp(l), {config_.num_experts, 2 * w, h}, gate_up));
+    if (tensors_.contains(FusedDown(l))) {
+      RETURN_IF_ERROR(
+          SplitFused(FusedDown(l), {config_.num_experts, h, w}, down));
+    }
+    const std::string router = MixtureRouter(config_.type, l);
+    if (!tensors_.contains(router)) {
+      if (auto found = tensors_.extract(FusedRouter(l)); !found.empty()) {
+        found.key() = router;
+        tensors_.insert(std::move(found));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Puts `parts`, which make up the tensor `fused` one after the other, in its
+// place.
+Status HfDirectory::SplitFused(const std::string& fused, const Shape& wanted,
+                               const std::vector<ParameterSpec>& parts) {
+  const TensorReference whole = tensors_.at(fused);
+  if (whole.info->shape != wanted) {
+    return InvalidArgument("{}: {} has shape {}, but config.json implies {}",
+                           path_.string(), fused, whole.info->shape.ToString(),
+                           wanted.ToString());
+  }
+  const uint64_t bytes = whole.info->bytes() / parts.size();
+  uint64_t begin = whole.info->begin;
+  for (const ParameterSpec& part : parts) {
+    parts_.push_back({.name = part.name,
+                      .dtype = whole.info->dtype,
+                      .shape = part.shape,
+                      .begin = begin,
+                      .end = begin + bytes});
+    begin += bytes;
+    if (!tensors_
+             .emplace(part.name, TensorReference{whole.file, &parts_.back()})
+             .second) {
+      return InvalidArgument("{}: {} is there twice, alone and in {}",
+                             path_.string(), part.name, fused);
+    }
+  }
+  tensors_.erase(fused);
   return absl::OkStatus();
 }
 

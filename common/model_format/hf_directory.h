@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -58,12 +59,17 @@ class HfDirectory {
   std::vector<std::filesystem::path> ModelFiles() const;
 
   // A parameter by its checkpoint key. NOT_FOUND names it and the directory.
+  // Experts that the files store fused (transformers 5 can) are found by their
+  // own names: a reference is a part of the fused tensor then.
   StatusOr<TensorReference> Find(std::string_view name) const;
 
  private:
   HfDirectory(std::filesystem::path path, ModelConfig config)
       : path_(std::move(path)), config_(std::move(config)) {}
   Status OpenWeights();
+  Status SplitFusedExperts();
+  Status SplitFused(const std::string& fused, const safetensors::Shape& wanted,
+                    const std::vector<ParameterSpec>& parts);
   Status CheckParameters() const;
 
   const std::filesystem::path path_;
@@ -72,6 +78,7 @@ class HfDirectory {
   bool sharded_ = false;
   std::vector<std::shared_ptr<const safetensors::File>> files_;
   std::unordered_map<std::string, TensorReference> tensors_;
+  std::deque<safetensors::TensorInfo> parts_;  // of fused tensors
 };
 
 }  // namespace tributary::model_format

@@ -67,6 +67,16 @@ std::string MixtureRouter(ModelType type, int64_t l) {
       l, type == ModelType::kMixtral ? "block_sparse_moe.gate" : "mlp.gate");
 }
 
+std::string FusedGateUp(int64_t l) {
+  return fmt::format("model.layers.{}.mlp.experts.gate_up_proj", l);
+}
+
+std::string FusedDown(int64_t l) {
+  return fmt::format("model.layers.{}.mlp.experts.down_proj", l);
+}
+
+std::string FusedRouter(int64_t l) { return InLayer(l, "mlp.gate"); }
+
 std::string ExpertMlp(int64_t l, MlpPart part) {
   return fmt::format("layers.{}.{}.weight", l, ProjName(part));
 }

@@ -40,6 +40,11 @@ std::string DenseMlp(int64_t l, MlpPart part);
 std::string MixtureExpert(ModelType type, int64_t l, int64_t e, MlpPart part);
 // The router [E, h] of a mixture.
 std::string MixtureRouter(ModelType type, int64_t l);
+// The same of all experts at once, as transformers 5 may store them: gate over
+// up [E, 2 w, h], down [E, h, w], and the router's name beside them.
+std::string FusedGateUp(int64_t l);
+std::string FusedDown(int64_t l);
+std::string FusedRouter(int64_t l);
 
 // Expert files of this project: gate and up [w_l, h], down [h, w_l], router
 // embedding [h], router bias [].

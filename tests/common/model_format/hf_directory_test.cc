@@ -74,6 +74,47 @@ TEST_F(HfDirectoryTest, OpensEveryFamily) {
   }
 }
 
+TEST_F(HfDirectoryTest, FindsExpertsInFusedTensors) {
+  for (const json& config : {MixtralJson(), FlexOlmoJson()}) {
+    WriteConfig(config);
+    const ModelConfig parsed = *ParseModelConfig(config.dump());
+    const int64_t h = parsed.hidden_size;
+    const int64_t w = parsed.intermediate_size;
+    const auto write = [&](int64_t rows) {
+      std::vector<TensorSpec> specs;
+      for (TensorSpec& spec : Specs(config)) {
+        if (spec.name.find(".experts.") == std::string::npos &&
+            spec.name.find("gate.weight") == std::string::npos) {
+          specs.push_back(spec);
+        }
+      }
+      for (int64_t l = 0; l < parsed.num_layers; ++l) {
+        specs.push_back(
+            {FusedGateUp(l), DType::kBF16, {parsed.num_experts, rows, h}});
+        specs.push_back(
+            {FusedDown(l), DType::kBF16, {parsed.num_experts, h, w}});
+        specs.push_back(
+            {FusedRouter(l), DType::kBF16, {parsed.num_experts, h}});
+      }
+      WriteTensors("model.safetensors", specs);
+    };
+    write(2 * w);
+    const auto directory = HfDirectory::Open(path());
+    ASSERT_TRUE(directory.ok()) << directory.status();
+    const auto whole = (*directory)->files()[0]->Find(FusedGateUp(1));
+    const auto up =
+        (*directory)->Find(MixtureExpert(parsed.type, 1, 2, MlpPart::kUp));
+    ASSERT_TRUE(up.ok()) << up.status();
+    EXPECT_EQ(up->info->shape, (safetensors::Shape{w, h}));
+    EXPECT_EQ(up->info->begin - whole->begin,
+              static_cast<uint64_t>(5 * w * h * 2));
+    EXPECT_EQ(up->bytes().size(), static_cast<size_t>(w * h * 2));
+    write(2 * w + 1);
+    EXPECT_THAT(Message(), AllOf(HasSubstr(FusedGateUp(0)),
+                                 HasSubstr("config.json implies")));
+  }
+}
+
 TEST_F(HfDirectoryTest, OpensShards) {
   WriteConfig(LlamaJson());
   ASSERT_TRUE(WriteFileAtomic(path() / "tokenizer.json", "{}").ok());
