@@ -16,6 +16,10 @@ struct ExportOptions {
   // statistics.safetensors, for folding router biases; may be empty when there
   // are none.
   std::filesystem::path public_statistics_path;
+  // Largest weight file, bytes; 0: 5 GB. More of them come with an index.
+  uint64_t shard_bytes = 0;
+  // Content of README.md; empty: none.
+  std::string readme;
   model::LoadOptions load;
   std::function<void(double, const std::string&)> on_progress;
 };
@@ -28,6 +32,8 @@ struct ExportResult {
   double max_logit_difference = 0;
   double max_fold_difference = 0;
   int64_t compared_tokens = 0;
+  int64_t weight_files = 0;
+  uint64_t weight_bytes = 0;
 };
 
 // Writes a release as a mixture that Hugging Face transformers load: mixtral

@@ -3,11 +3,13 @@
 
 #include "common/worker/model_tasks.h"
 #include "common/worker/worker_main.h"
+#include "coordinator/worker/release_tasks.h"
 #include "coordinator/worker/tasks.h"
 
 int main(int argc, char** argv) {
   tributary::worker::TaskRegistry registry;
   tributary::worker::AddModelTasks(registry);
   tributary::coordinator::AddCoordinatorTasks(registry);
+  tributary::coordinator::AddReleaseTasks(registry);
   return tributary::worker::WorkerMain(argc, argv, std::move(registry));
 }

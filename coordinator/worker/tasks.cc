@@ -1,7 +1,6 @@
 #include "coordinator/worker/tasks.h"
 
 #include "common/worker/model_tasks.h"
-#include "coordinator/export/export_hugging_face.h"
 #include "coordinator/validation/anchor_statistics.h"
 #include "coordinator/validation/evaluate_release.h"
 #include "coordinator/validation/validate_expert.h"
@@ -69,7 +68,11 @@ ValidationLimits FromProto(const job::AdmissionLimits& message) {
           .max_rms_ratio = Or(message.max_rms_ratio(), defaults.max_rms_ratio),
           .max_absolute_ratio =
               Or(message.max_absolute_ratio(), defaults.max_absolute_ratio),
-          .max_row_norm = Or(message.max_row_norm(), defaults.max_row_norm)};
+          .max_row_norm = Or(message.max_row_norm(), defaults.max_row_norm),
+          .max_output_ratio =
+              Or(message.max_output_ratio(), defaults.max_output_ratio),
+          .max_mean_output_ratio = Or(message.max_mean_output_ratio(),
+                                      defaults.max_mean_output_ratio)};
 }
 
 Status Validate(const job::Task& task, const TaskContext& context,
@@ -131,38 +134,12 @@ Status Evaluate(const job::Task& task, const TaskContext& context,
   return absl::OkStatus();
 }
 
-Status Export(const job::Task& task, const TaskContext& context,
-              job::TaskResult* result) {
-  const job::ExportHuggingFace& request = task.export_hugging_face();
-  const std::filesystem::path name = request.output_name();
-  if (name.empty() || name.has_parent_path() || name == "." || name == "..") {
-    return InvalidArgument("output_name: got \"{}\", wanted a folder name",
-                           request.output_name());
-  }
-  ExportOptions options;
-  options.release_directory = request.release_directory();
-  options.output = context.output_directory / name;
-  options.public_statistics_path = request.public_statistics_path();
-  ASSIGN_OR_RETURN(options.load, worker::LoadOptionsFor(context));
-  options.on_progress = ReportTo(context);
-  ASSIGN_OR_RETURN(const ExportResult exported, ExportHuggingFace(options));
-  auto* out = result->mutable_export_hugging_face();
-  out->set_path(options.output.string());
-  out->set_experts(exported.experts);
-  out->set_padded_width(exported.padded_width);
-  out->set_max_logit_difference(exported.max_logit_difference);
-  out->set_max_fold_difference(exported.max_fold_difference);
-  out->set_compared_tokens(exported.compared_tokens);
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 void AddCoordinatorTasks(worker::TaskRegistry& registry) {
   registry[job::Task::kAnchorStatistics] = MakeStatistics;
   registry[job::Task::kValidateExpert] = Validate;
   registry[job::Task::kEvaluateRelease] = Evaluate;
-  registry[job::Task::kExportHuggingFace] = Export;
 }
 
 }  // namespace tributary::coordinator

@@ -4,8 +4,8 @@
 
 namespace tributary::coordinator {
 
-// Adds the coordinator's tasks: anchor_statistics, validate_expert,
-// evaluate_release, export_hugging_face.
+// Adds the tasks of anchors and of building releases: anchor_statistics,
+// validate_expert, evaluate_release.
 void AddCoordinatorTasks(worker::TaskRegistry& registry);
 
 }  // namespace tributary::coordinator
