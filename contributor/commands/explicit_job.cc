@@ -53,13 +53,6 @@ Status CopyAtomic(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
-job::Optimizer ExplicitOptimizer(const ExplicitOptions& options) {
-  job::Optimizer optimizer;
-  optimizer.set_learning_rate(options.learning_rate);
-  optimizer.set_epochs(options.epochs);
-  return optimizer;
-}
-
 StatusOr<ExplicitJob> ExplicitJob::Create(const std::string& name,
                                           const ExplicitOptions& options) {
   ExplicitJob job;
@@ -89,6 +82,7 @@ StatusOr<ExplicitJob> ExplicitJob::Create(const std::string& name,
   job.threads_ = options.threads;
   job.job_.set_id(name);
   job.job_.set_seed(options.seed);
+  job.job_.set_memory_limit_bytes(options.training.memory_limit_bytes);
   job.job_.set_device(options.device);
   return job;
 }
@@ -180,6 +174,11 @@ StatusOr<job::Result> ExplicitJob::Run(const cli::CommandContext& context,
                    }));
   RETURN_IF_ERROR(CopyAtomic(folder_ / produced, output_));
   std::error_code error;
+  for (const auto& [file, suffix] : companions_) {
+    if (fs::exists(folder_ / file, error)) {
+      RETURN_IF_ERROR(CopyAtomic(folder_ / file, output_.string() + suffix));
+    }
+  }
   fs::remove_all(root_, error);
   return result;
 }

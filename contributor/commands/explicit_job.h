@@ -4,6 +4,8 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "common/base/status.h"
 #include "common/cli/command_line.h"
@@ -40,6 +42,12 @@ class ExplicitJob {
   StatusOr<std::string> AddRouter(const ExplicitOptions& options);
   void AddExport(const std::string& expert, const std::string& router);
 
+  // A file of the work folder that is kept beside --output, under its name and
+  // `suffix`, where the job makes it.
+  void AlsoKeep(const std::string& file, const std::string& suffix) {
+    companions_.emplace_back(file, suffix);
+  }
+
   // Runs the job and puts its file `produced` in the place of --output.
   StatusOr<job::Result> Run(const cli::CommandContext& context,
                             const std::string& produced);
@@ -60,10 +68,8 @@ class ExplicitJob {
   int64_t intermediate_size_ = 0;
   int threads_ = 0;
   std::vector<std::filesystem::path> inputs_;
+  std::vector<std::pair<std::string, std::string>> companions_;
   job::Job job_;
 };
-
-// The optimizer's fields that explicit commands have.
-job::Optimizer ExplicitOptimizer(const ExplicitOptions& options);
 
 }  // namespace tributary::contributor

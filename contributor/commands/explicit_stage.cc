@@ -1,5 +1,6 @@
 #include "contributor/commands/explicit_stage.h"
 
+#include "common/base/files.h"
 #include "contributor/commands/common.h"
 #include "contributor/commands/explicit_job.h"
 #include "contributor/pipeline/plan.h"
@@ -16,6 +17,11 @@ void PrintWritten(const cli::CommandContext& context, const std::string& output,
 }
 
 nlohmann::json TrainingFacts(const job::TrainResult& result) {
+  nlohmann::json prefixes = nlohmann::json::array();
+  for (const job::PrefixLoss& prefix : result.prefixes()) {
+    prefixes.push_back({{"width", prefix.width()},
+                        {"heldout_log_loss", prefix.heldout_log_loss()}});
+  }
   return {{"steps", result.steps()},
           {"tokens", result.tokens()},
           {"first_loss", result.first_loss()},
@@ -23,7 +29,20 @@ nlohmann::json TrainingFacts(const job::TrainResult& result) {
           {"heldout_log_loss", result.heldout_log_loss()},
           {"resumed", result.resumed()},
           {"frozen_digest_before", result.frozen_digest_before()},
-          {"frozen_digest_after", result.frozen_digest_after()}};
+          {"frozen_digest_after", result.frozen_digest_after()},
+          {"best_step", result.best_step()},
+          {"stopped_early", result.stopped_early()},
+          {"predicted_peak_bytes", result.predicted_peak_bytes()},
+          {"measured_peak_bytes", result.measured_peak_bytes()},
+          {"prefixes", std::move(prefixes)}};
+}
+
+// The loss curve, as lines and as a picture, and what tells which anchor the
+// expert belongs to.
+void KeepCurve(ExplicitJob& job, const std::string& stem) {
+  job.AlsoKeep(stem + ".safetensors.anchor", ".anchor");
+  job.AlsoKeep(stem + ".loss.jsonl", ".loss.jsonl");
+  job.AlsoKeep(stem + ".loss.svg", ".loss.svg");
 }
 
 nlohmann::json ExportFacts(const job::ExportExpertResult& result) {
@@ -117,12 +136,24 @@ Status RunExplicitTrain(const cli::CommandContext& context,
   ASSIGN_OR_RETURN(ExplicitJob job, ExplicitJob::Create("train", options));
   RETURN_IF_ERROR(job.AddPrepareText(options));
   job.AddCalibrate(options);
-  ASSIGN_OR_RETURN(const std::string router, job.AddRouter(options));
+  std::string router = job.Work("expert.router.safetensors");
+  if (!options.rows.trained()) {
+    ASSIGN_OR_RETURN(router, job.AddRouter(options));
+  }
   job::Train* task = job.job().add_tasks()->mutable_train();
   task->set_model_directory(job.model());
   task->set_tokens_path(job.Work(kTokensFile));
   task->set_trunk_path(job.Work(kTrunkFile));
-  task->set_router_path(router);
+  if (options.rows.trained()) {
+    task->set_rows(job::Train::TRAINED);
+    task->set_activations_path(job.Work(kActivationsFile));
+    task->set_row_bias(options.rows.row_bias);
+    if (options.rows.z_loss) {
+      task->set_z_loss(*options.rows.z_loss);
+    }
+  } else {
+    task->set_router_path(router);
+  }
   task->set_importance_path(job.Work(kImportanceFile));
   if (!options.initial.empty()) {
     ASSIGN_OR_RETURN(*task->mutable_initial_path(),
@@ -133,8 +164,9 @@ Status RunExplicitTrain(const cli::CommandContext& context,
     task->add_widths(options.width > 0 ? options.width
                                        : job.intermediate_size());
   }
-  *task->mutable_optimizer() = ExplicitOptimizer(options);
+  *task->mutable_optimizer() = OptimizerOf(options.training);
   task->set_output_name("expert");
+  KeepCurve(job, "expert");
   job.AddExport(job.Work(kTrainedFile), router);
   ASSIGN_OR_RETURN(const job::Result result, job.Run(context, kExportFile));
   nlohmann::json facts = ExportFacts(Last(result).export_expert());
@@ -148,6 +180,9 @@ Status RunExplicitDistill(const cli::CommandContext& context,
   ASSIGN_OR_RETURN(ExplicitJob job, ExplicitJob::Create("distill", options));
   ASSIGN_OR_RETURN(const std::string teacher,
                    job.Input(options.teacher, "--teacher"));
+  if (FileSize(teacher + ".anchor").ok()) {
+    job.job().add_read_paths(teacher + ".anchor");
+  }
   if (options.initial.empty() == (options.width == 0)) {
     return InvalidArgument(
         "wanted either --width (the teacher is pruned to it) or --initial (a "
@@ -180,8 +215,9 @@ Status RunExplicitDistill(const cli::CommandContext& context,
   task->set_form(options.form == "renormalised" ? job::Distill::RENORMALISED
                                                 : job::Distill::TAIL);
   task->set_text_share(options.text_share);
-  *task->mutable_optimizer() = ExplicitOptimizer(options);
+  *task->mutable_optimizer() = OptimizerOf(options.training);
   task->set_output_name("distilled");
+  KeepCurve(job, "distilled");
   job.AddExport(job.Work(kDistilledFile), router);
   ASSIGN_OR_RETURN(const job::Result result, job.Run(context, kExportFile));
   nlohmann::json facts = ExportFacts(Last(result).export_expert());

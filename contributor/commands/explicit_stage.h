@@ -11,6 +11,7 @@
 
 #include "common/base/status.h"
 #include "common/cli/command_line.h"
+#include "contributor/commands/training_flags.h"
 #include "tributary/job/job.pb.h"
 
 namespace tributary::contributor {
@@ -35,8 +36,8 @@ struct ExplicitOptions {
   int64_t budget = 0;
   std::string form = "tail";
   double text_share = 0.5;
-  double learning_rate = 0;
-  int epochs = 0;
+  TrainingFlags training;
+  RowFlags rows;
   uint64_t seed = 0;
   int threads = 0;
   std::string device = "cpu";

@@ -1,10 +1,13 @@
 #include <sys/statvfs.h>
 
+#include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <memory>
+#include <optional>
 
 #include "common/base/text.h"
+#include "contributor/budget/machine_memory.h"
+#include "contributor/budget/training_memory.h"
 #include "contributor/commands/commands.h"
 #include "contributor/commands/common.h"
 #include "contributor/pipeline/fingerprint.h"
@@ -115,6 +118,9 @@ class Preflight {
                                   .digest = answer->digest(),
                                   .directory = ""};
     const auto settings = ResolveSettings(session_.config(), FactsOf(anchor));
+    if (settings.ok()) {
+      shape_ = ShapeOf(anchor.manifest, *settings);
+    }
     Add("anchor", settings.status(),
         fmt::format("{}: {} layers, FFN {}, {} to fetch", answer->name(),
                     anchor.manifest.model.num_layers,
@@ -139,25 +145,53 @@ class Preflight {
         HumanBytes(free) + " free");
   }
 
-  // The anchor in fp32 and as much again for training.
+  // What training will need, by arithmetic, against what is there.
   void CheckMemory() {
-    std::ifstream file("/proc/meminfo");
-    std::string key;
-    uint64_t kibibytes = 0;
-    uint64_t available = 0;
-    for (std::string unit; file >> key >> kibibytes; std::getline(file, unit)) {
-      if (key == "MemAvailable:") {
-        available = kibibytes << 10;
-      }
+    if (!shape_) {
+      Add("memory", absl::OkStatus(), "unknown until the anchor is");
+      return;
     }
-    const uint64_t wanted = 4 * anchor_bytes_ + (512ull << 20);
-    Add("memory",
-        available >= wanted
-            ? absl::OkStatus()
-            : ResourceExhausted("{} are available, wanted at "
-                                "least {}",
-                                HumanBytes(available), HumanBytes(wanted)),
-        HumanBytes(available) + " available");
+    const AvailableMemory available = MemoryFor(0);
+    Add("memory", CheckFits(*shape_, available.bytes, available.name),
+        fmt::format("training needs about {}; {} has {}",
+                    PredictTrainingMemory(*shape_).ToString(), available.name,
+                    HumanBytes(static_cast<uint64_t>(available.bytes))));
+  }
+
+  // From the manifest alone: attention as wide as the model, as many windows as
+  // the configuration allows.
+  static TrainingShape ShapeOf(const manifest::AnchorManifest& anchor,
+                               const Settings& settings) {
+    const auto& model = anchor.model;
+    const bool distils = settings.recipe == Recipe::kPruneAndDistil;
+    TrainingShape shape = {
+        .hidden = model.hidden_size,
+        .num_layers = model.num_layers,
+        .intermediate = model.intermediate_size,
+        .vocabulary = model.vocab_size,
+        .query_width = model.hidden_size,
+        .kv_width = model.hidden_size,
+        .first_layer = settings.first_layer,
+        .window_tokens = settings.data.window_tokens(),
+        .distils = distils,
+        .train_windows = settings.data.max_train_windows(),
+        .heldout_windows = settings.data.max_heldout_windows()};
+    shape.widths.assign(model.num_layers, 0);
+    for (int64_t l = settings.first_layer; l < model.num_layers; ++l) {
+      // The teacher is the larger one.
+      shape.widths[l] = distils ? model.intermediate_size : settings.width;
+    }
+    const job::Optimizer& optimizer = settings.optimizer;
+    shape.windows_per_step = std::max(1, optimizer.windows_per_step());
+    shape.windows_at_a_time =
+        optimizer.micro_batch_windows() > 0
+            ? std::min<int64_t>(optimizer.micro_batch_windows(),
+                                shape.windows_per_step)
+            : shape.windows_per_step;
+    shape.recompute_activations = optimizer.recompute_activations();
+    shape.frozen_element_bytes =
+        optimizer.frozen_storage() == job::Optimizer::BFLOAT16 ? 2 : 4;
+    return shape;
   }
 
   // The worker must find its sandbox closed.
@@ -194,6 +228,7 @@ class Preflight {
   std::vector<Check> checks_;
   uint64_t anchor_bytes_ = 0;
   uint64_t missing_bytes_ = 0;
+  std::optional<TrainingShape> shape_;
 };
 
 Status RunPreflight(const cli::CommandContext& context,

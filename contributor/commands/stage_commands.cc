@@ -115,9 +115,7 @@ void DeclareTraining(CLI::App* command, ExplicitOptions& files) {
                       "Router rows (default: fitted with the model's public "
                       "statistics)");
   command->add_option("--initial", files.initial, "Expert to start from");
-  command->add_option("--learning-rate", files.learning_rate,
-                      "Highest learning rate (default 0.001)");
-  command->add_option("--epochs", files.epochs, "Passes over the text");
+  DeclareTrainingFlags(command, files.training);
 }
 
 }  // namespace
@@ -139,6 +137,7 @@ void AddStageCommands(cli::CommandLine& line) {
                       kTrain, RunExplicitTrain},
                      train);
   DeclareTraining(command, train->files);
+  DeclareRowFlags(command, train->files.rows);
 
   auto prune = std::make_shared<StageOptions>();
   command = AddStage(
