@@ -118,6 +118,7 @@ StatusOr<std::optional<Admission::Subject>> Admission::Load(
     subject.emplace();
     subject->row = *row;
     subject->revoked = owner->state == ContributorState::kRevoked;
+    subject->policy = owner->policy;
     subject->current_anchor =
         AnchorStore(transaction).Current()->digest == row->anchor_digest;
     anchor_json = anchor->manifest_json;
@@ -151,16 +152,22 @@ GateResult Admission::PolicyGate(const Subject& subject) const {
                   ", which is no longer the current one";
     return gate;
   }
+  Status fits = CheckOffer(subject.expert, subject.anchor);
+  if (fits.ok()) {
+    fits = CheckWidths(subject.expert, subject.policy.max_width);
+  }
   gate =
-      GateFrom("policy", CheckOffer(subject.expert, subject.anchor),
+      GateFrom("policy", fits,
                "contributor, anchor, widths, tensors and size fit the policy");
   const auto widest = std::max_element(subject.expert.widths.begin(),
                                        subject.expert.widths.end());
   if (widest != subject.expert.widths.end()) {
-    gate.measurements.push_back({.name = "widest_layer",
-                                 .value = static_cast<double>(*widest),
-                                 .maximum = static_cast<double>(
-                                     subject.anchor.expert_policy.max_width)});
+    gate.measurements.push_back(
+        {.name = "widest_layer",
+         .value = static_cast<double>(*widest),
+         .maximum = static_cast<double>(
+             std::min(subject.anchor.expert_policy.max_width,
+                      subject.policy.max_width.value_or(INT64_MAX)))});
   }
   return gate;
 }
@@ -189,6 +196,8 @@ job::Job Admission::ValidationJob(const Subject& subject,
   out.set_max_rms_ratio(limits.max_rms_ratio);
   out.set_max_absolute_ratio(limits.max_absolute_ratio);
   out.set_max_row_norm(limits.max_row_norm);
+  out.set_max_output_ratio(limits.max_output_ratio);
+  out.set_max_mean_output_ratio(limits.max_mean_output_ratio);
   return job;
 }
 
@@ -242,6 +251,11 @@ Status Admission::RunGates(const Subject& subject, const JobContext& context,
   return absl::OkStatus();
 }
 
+bool Admission::NeedsOperator(const Subject& subject) const {
+  return subject.policy.require_operator.value_or(
+      core_.settings.admission.require_operator);
+}
+
 Status Admission::Run(const std::string& contribution,
                       const JobContext& context) {
   ASSIGN_OR_RETURN(const std::optional<Subject> subject, Load(contribution));
@@ -270,7 +284,7 @@ Status Admission::Run(const std::string& contribution,
   if (failed != decision.gates.end()) {
     decision.outcome = Outcome::kRejected;
     decision.reason = "gate " + failed->gate + ": " + failed->detail;
-  } else if (core_.settings.admission.require_operator) {
+  } else if (NeedsOperator(*subject)) {
     decision.outcome = Outcome::kQuarantined;
     decision.reason = "every gate passed; waiting for the operator";
   } else {

@@ -11,6 +11,7 @@
 #include "coordinator/admission/job_folder.h"
 #include "coordinator/admission/task_runner.h"
 #include "coordinator/storage/contribution_store.h"
+#include "coordinator/storage/contributor_store.h"
 #include "coordinator/storage/core.h"
 #include "coordinator/storage/decision.h"
 
@@ -61,6 +62,7 @@ class Admission {
     manifest::AnchorManifest anchor;
     Status offer;  // of OpenOffer
     bool revoked = false;
+    ContributorPolicy policy;
     bool current_anchor = false;
   };
 
@@ -68,6 +70,7 @@ class Admission {
   GateResult PolicyGate(const Subject& subject) const;
   job::Job ValidationJob(const Subject& subject, const JobFolder& folder,
                          const std::filesystem::path& anchor) const;
+  bool NeedsOperator(const Subject& subject) const;
   Status RunGates(const Subject& subject, const JobContext& context,
                   Decision& decision);
   Status Record(const std::string& contribution, Decision decision);

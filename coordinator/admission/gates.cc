@@ -17,6 +17,19 @@ Status CheckOffer(const manifest::ExpertManifest& expert,
   return manifest::CheckExpertForAnchor(expert, anchor);
 }
 
+Status CheckWidths(const manifest::ExpertManifest& expert,
+                   std::optional<int64_t> max_width) {
+  for (size_t l = 0; max_width && l < expert.widths.size(); ++l) {
+    if (expert.widths[l] > *max_width) {
+      return InvalidArgument(
+          "widths: layer {} has {} channels, contributors/{} may have at most "
+          "{}; make a narrower expert or ask the operator",
+          l, expert.widths[l], expert.contributor, *max_width);
+    }
+  }
+  return absl::OkStatus();
+}
+
 Status CheckOfferedFile(const std::filesystem::path& path,
                         const manifest::ExpertManifest& expert,
                         const CancellationToken& cancellation) {

@@ -3,7 +3,9 @@
 // The gates of admission that the coordinator runs itself: checks of what was
 // signed and of digests, none of values.
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "common/base/cancellation.h"
@@ -18,6 +20,11 @@ namespace tributary::coordinator {
 // and the file is not larger than an expert may be.
 Status CheckOffer(const manifest::ExpertManifest& expert,
                   const manifest::AnchorManifest& anchor);
+
+// INVALID_ARGUMENT when a layer is wider than `max_width`; nothing is
+// unlimited.
+Status CheckWidths(const manifest::ExpertManifest& expert,
+                   std::optional<int64_t> max_width);
 
 // The file has no metadata and exactly the tensors, digests included, that the
 // manifest lists (manifest::CheckExpertFile).

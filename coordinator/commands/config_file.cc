@@ -24,6 +24,8 @@ AdmissionSettings AdmissionOf(const config::Admission& admission) {
           .max_rms_ratio = admission.max_rms_ratio(),
           .max_absolute_ratio = admission.max_absolute_ratio(),
           .max_row_norm = admission.max_row_norm(),
+          .max_output_ratio = admission.max_output_ratio(),
+          .max_mean_output_ratio = admission.max_mean_output_ratio(),
           .require_operator = admission.require_operator()};
 }
 
@@ -82,6 +84,10 @@ StatusOr<Settings> LoadSettings(const Home& home) {
                        .max_public_loss_increase =
                            config->releases().max_public_loss_increase()};
   settings.worker = WorkerOf(config->worker());
+  settings.server = {
+      .metrics_address = config->serving().metrics_address(),
+      .reflection = config->serving().reflection(),
+      .max_streams = static_cast<int>(config->serving().max_streams())};
   ASSIGN_OR_RETURN(const double grace, config::PurgeGraceSeconds(*config));
   settings.purge_grace_s = static_cast<int64_t>(grace);
   return settings;

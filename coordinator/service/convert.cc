@@ -94,6 +94,19 @@ v1::Contributor ToProto(const ContributorRow& row) {
   out.set_state(std::string(ToString(row.state)));
   out.set_create_time_s(row.create_time_s);
   out.set_certificate_expire_time_s(row.certificate_expire_time_s);
+  v1::ContributorPolicy& policy = *out.mutable_policy();
+  if (row.policy.max_width) {
+    policy.set_max_width(*row.policy.max_width);
+  }
+  if (row.policy.max_bytes) {
+    policy.set_max_bytes(*row.policy.max_bytes);
+  }
+  if (row.policy.max_contributions) {
+    policy.set_max_contributions(*row.policy.max_contributions);
+  }
+  if (row.policy.require_operator) {
+    policy.set_require_operator(*row.policy.require_operator);
+  }
   return out;
 }
 
@@ -114,6 +127,8 @@ v1::Withdrawal ToProto(const WithdrawalRow& row) {
   out.set_final_receipt_json(row.final_receipt_json);
   out.set_create_time_s(row.create_time_s);
   out.set_purge_time_s(row.purge_time_s);
+  out.set_requested_by(row.requested_by);
+  out.set_reason(row.reason);
   if (row.error_code != 0) {
     out.mutable_last_error()->set_code(row.error_code);
     out.mutable_last_error()->set_message(row.error_message);

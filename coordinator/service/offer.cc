@@ -10,6 +10,7 @@
 #include "coordinator/admission/gates.h"
 #include "coordinator/storage/anchor_store.h"
 #include "coordinator/storage/blob_table.h"
+#include "coordinator/storage/contributor_store.h"
 #include "coordinator/storage/job_store.h"
 #include "coordinator/storage/upload_store.h"
 
@@ -41,7 +42,14 @@ Status CheckAnchor(Transaction& transaction,
 Status CheckQuota(const Core& core, Transaction& transaction,
                   const Caller& caller,
                   const manifest::ExpertManifest& expert) {
-  const QuotaSettings& quotas = core.settings.quotas;
+  QuotaSettings quotas = core.settings.quotas;
+  if (const auto row = ContributorStore(transaction).Find(caller.id)) {
+    quotas.max_contributions =
+        row->policy.max_contributions.value_or(quotas.max_contributions);
+    quotas.max_bytes = static_cast<uint64_t>(
+        row->policy.max_bytes.value_or(static_cast<int64_t>(quotas.max_bytes)));
+    RETURN_IF_ERROR(CheckWidths(expert, row->policy.max_width));
+  }
   const int64_t live = ContributionStore(transaction).CountLive(caller.id);
   if (live >= quotas.max_contributions) {
     return rpc::WithErrorInfo(

@@ -28,6 +28,8 @@ struct AdmissionSettings {
   double max_rms_ratio = 0;
   double max_absolute_ratio = 0;
   double max_row_norm = 0;
+  double max_output_ratio = 0;
+  double max_mean_output_ratio = 0;
   bool require_operator = false;
 };
 
@@ -51,6 +53,16 @@ struct WorkerSettings {
   std::filesystem::path executable;  // empty: beside this one
 };
 
+// How the server runs.
+struct ServerSettings {
+  // host:port of plain HTTP for Prometheus; empty: none.
+  std::string metrics_address;
+  // Whether anybody with a certificate may list services and messages.
+  bool reflection = false;
+  // Open streams of one kind that one identity may have.
+  int max_streams = 32;
+};
+
 struct Settings {
   std::string federation;
   std::string listen_address;
@@ -61,6 +73,7 @@ struct Settings {
   QuotaSettings quotas;
   ReleaseSettings releases;
   WorkerSettings worker;
+  ServerSettings server;
   int64_t purge_grace_s = 0;
 };
 

@@ -66,8 +66,7 @@ StatusOr<Scope> Detach(const Core& core, const std::string& id) {
     scope.contribution = *contribution;
     scope.withdrawal = *withdrawal;
     scope.releases = ReleaseStore(transaction).ListHolding(id);
-    UploadStore uploads(transaction);
-    scope.uploads = uploads.ListOf(id);
+    scope.uploads = UploadStore(transaction).ListOf(id);
     ASSIGN_OR_RETURN(scope.blobs, SplitNames(withdrawal->deleted_blobs));
     BlobTable table(transaction);
     std::vector<std::string> owners = {
@@ -85,9 +84,6 @@ StatusOr<Scope> Detach(const Core& core, const std::string& id) {
     scope.blobs.erase(std::unique(scope.blobs.begin(), scope.blobs.end()),
                       scope.blobs.end());
     WithdrawalStore(transaction).SetDeletedBlobs(id, JoinNames(scope.blobs));
-    for (const UploadRow& upload : scope.uploads) {
-      uploads.Remove(upload.contribution, upload.blob);
-    }
     return absl::OkStatus();
   }));
   return scope;
@@ -175,6 +171,10 @@ Status Finish(const Core& core, const Scope& scope) {
     contributions.Erase(id);
     for (const ReleaseRow& release : scope.releases) {
       ReleaseStore(transaction).Erase(release.number);
+    }
+    // Not before their files are gone: after a crash nothing else names them.
+    for (const UploadRow& upload : scope.uploads) {
+      UploadStore(transaction).Remove(upload.contribution, upload.blob);
     }
     WithdrawalStore withdrawals(transaction);
     withdrawals.SetFinalReceipt(id, json);

@@ -15,7 +15,7 @@ using manifest::ResourceName;
 
 StatusOr<WithdrawalRow> Withdraw(const Core& core, Transaction& transaction,
                                  const ContributionRow& contribution,
-                                 const std::string& actor) {
+                                 const WithdrawalRequester& requester) {
   WithdrawalStore withdrawals(transaction);
   if (const auto present = withdrawals.Find(contribution.id)) {
     return *present;
@@ -24,13 +24,18 @@ StatusOr<WithdrawalRow> Withdraw(const Core& core, Transaction& transaction,
   WithdrawalRow row{.contribution = contribution.id,
                     .anchor_digest = contribution.anchor_digest,
                     .create_time_s = now_s,
-                    .purge_time_s = now_s + core.settings.purge_grace_s};
+                    .purge_time_s = now_s + core.settings.purge_grace_s,
+                    .reason = requester.reason};
   manifest::WithdrawalReceipt receipt;
   receipt.federation = core.settings.federation;
   receipt.contribution = contribution.id;
   receipt.contributor = contribution.contributor;
   ASSIGN_OR_RETURN(receipt.expert_blob, BlobName::Parse(contribution.blob));
   receipt.withdraw_time_s = now_s;
+  if (!requester.reason.empty()) {
+    row.requested_by = requester.actor;
+    receipt.on_behalf = {.by = requester.actor, .reason = requester.reason};
+  }
   receipt.purge_time_s = row.purge_time_s;
 
   ReleaseStore releases(transaction);
@@ -55,12 +60,16 @@ StatusOr<WithdrawalRow> Withdraw(const Core& core, Transaction& transaction,
       .Add(JobKind::kWithdraw,
            ResourceName(Collection::kWithdrawals, contribution.id), now_s,
            now_s);
+  Json detail = {{"withdrawn_releases", names}};
+  if (!requester.reason.empty()) {
+    detail["reason"] = requester.reason;
+  }
   RETURN_IF_ERROR(core.Audit(
       transaction,
-      {.actor = actor,
+      {.actor = requester.actor,
        .action = "contribution.withdraw",
        .subject = ResourceName(Collection::kContributions, contribution.id)},
-      {{"withdrawn_releases", names}}));
+      detail));
   const manifest::Chain head = AuditLog(transaction).Head();
   receipt.audit = {head.size(), head.head_hash()};
   ASSIGN_OR_RETURN(row.receipt_json,
