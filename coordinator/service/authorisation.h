@@ -27,6 +27,11 @@ struct Caller {
 StatusOr<Caller> RequireContributor(const Core& core,
                                     const grpc::ServerContext& context);
 
+// A contributor that may have been revoked: its data are its own still, so it
+// can withdraw them and ask what became of that, and nothing else.
+StatusOr<Caller> RequireOwner(const Core& core,
+                              const grpc::ServerContext& context);
+
 // An operator of this federation. Errors likewise.
 StatusOr<Caller> RequireOperator(const Core& core,
                                  const grpc::ServerContext& context);
