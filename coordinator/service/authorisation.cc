@@ -6,7 +6,10 @@
 namespace tributary::coordinator {
 namespace {
 
-Status CheckNotRevoked(const Core& core, const std::string& id) {
+// Whether a contributor that the operator has revoked is let in.
+enum class Revoked { kRefused, kAllowed };
+
+Status CheckKnown(const Core& core, const std::string& id, Revoked revoked) {
   std::optional<ContributorRow> row;
   RETURN_IF_ERROR(core.database.Transact([&](Transaction& transaction) {
     row = ContributorStore(transaction).Find(id);
@@ -18,7 +21,8 @@ Status CheckNotRevoked(const Core& core, const std::string& id) {
         "invitation",
         id);
   }
-  if (row->state == ContributorState::kRevoked) {
+  if (row->state == ContributorState::kRevoked &&
+      revoked == Revoked::kRefused) {
     return rpc::WithErrorInfo(
         PermissionDenied("contributors/{} is revoked; ask the operator of "
                          "federation {}",
@@ -28,10 +32,8 @@ Status CheckNotRevoked(const Core& core, const std::string& id) {
   return absl::OkStatus();
 }
 
-}  // namespace
-
-StatusOr<Caller> RequireReader(const Core& core,
-                               const grpc::ServerContext& context) {
+StatusOr<Caller> Identify(const Core& core, const grpc::ServerContext& context,
+                          Revoked revoked) {
   ASSIGN_OR_RETURN(const rpc::PeerIdentity peer,
                    rpc::PeerOf(*context.auth_context()));
   if (peer.federation != core.settings.federation) {
@@ -40,7 +42,7 @@ StatusOr<Caller> RequireReader(const Core& core,
   }
   const bool contributor = peer.role == rpc::PeerRole::kContributor;
   if (contributor) {
-    RETURN_IF_ERROR(CheckNotRevoked(core, peer.id));
+    RETURN_IF_ERROR(CheckKnown(core, peer.id, revoked));
   }
   return Caller{.uri = "spiffe://" + peer.federation +
                        (contributor ? "/contributor/" : "/operator/") + peer.id,
@@ -48,13 +50,31 @@ StatusOr<Caller> RequireReader(const Core& core,
                 .id = peer.id};
 }
 
+Status CheckIsContributor(const Caller& caller) {
+  return caller.is_operator() ? PermissionDenied(
+                                    "this call is for contributors, the "
+                                    "certificate is an operator's")
+                              : absl::OkStatus();
+}
+
+}  // namespace
+
+StatusOr<Caller> RequireReader(const Core& core,
+                               const grpc::ServerContext& context) {
+  return Identify(core, context, Revoked::kRefused);
+}
+
 StatusOr<Caller> RequireContributor(const Core& core,
                                     const grpc::ServerContext& context) {
   ASSIGN_OR_RETURN(Caller caller, RequireReader(core, context));
-  if (caller.is_operator()) {
-    return PermissionDenied(
-        "this call is for contributors, the certificate is an operator's");
-  }
+  RETURN_IF_ERROR(CheckIsContributor(caller));
+  return caller;
+}
+
+StatusOr<Caller> RequireOwner(const Core& core,
+                              const grpc::ServerContext& context) {
+  ASSIGN_OR_RETURN(Caller caller, Identify(core, context, Revoked::kAllowed));
+  RETURN_IF_ERROR(CheckIsContributor(caller));
   return caller;
 }
 
