@@ -202,7 +202,7 @@ Status ContributionServiceImpl::Withdraw(
     grpc::ServerContext& call, const v1::WithdrawContributionRequest& request,
     v1::Withdrawal& response) {
   const Core& core = context_.core;
-  ASSIGN_OR_RETURN(const Caller caller, RequireContributor(core, call));
+  ASSIGN_OR_RETURN(const Caller caller, RequireOwner(core, call));
   ASSIGN_OR_RETURN(
       const std::string id,
       ParseResourceName(Collection::kContributions, request.name()));
@@ -216,7 +216,8 @@ Status ContributionServiceImpl::Withdraw(
                   return NoSuchContribution(id);
                 }
                 RETURN_IF_ERROR(
-                    coordinator::Withdraw(core, transaction, *row, caller.uri)
+                    coordinator::Withdraw(core, transaction, *row,
+                                          {.actor = caller.uri})
                         .status());
                 return id;
               })
@@ -241,7 +242,7 @@ grpc::Status ContributionServiceImpl::GetWithdrawal(
     v1::Withdrawal* response) {
   return Serve("GetWithdrawal", [&]() -> Status {
     const Core& core = context_.core;
-    ASSIGN_OR_RETURN(const Caller caller, RequireContributor(core, *call));
+    ASSIGN_OR_RETURN(const Caller caller, RequireOwner(core, *call));
     ASSIGN_OR_RETURN(
         const std::string id,
         ParseResourceName(Collection::kWithdrawals, request->name()));
