@@ -3,6 +3,7 @@
 option(TRIBUTARY_BUILD_TESTS "Build the tests" ON)
 option(TRIBUTARY_WITH_TORCH "Build the workers and their tests" ON)
 option(TRIBUTARY_CUDA "Require a LibTorch with CUDA" OFF)
+option(TRIBUTARY_FUZZER "Link tests/fuzz with libFuzzer; needs Clang" OFF)
 set(TRIBUTARY_SANITIZER "" CACHE STRING "Value of -fsanitize=, empty for none")
 set(TRIBUTARY_VENV "${CMAKE_SOURCE_DIR}/.venv" CACHE PATH
     "Virtual environment made by deploy/install_dependencies.sh")
@@ -37,9 +38,15 @@ add_library(tributary_warnings INTERFACE)
 target_compile_options(tributary_warnings INTERFACE
   -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers
   # GCC 12 reports std::string concatenation falsely (its bug 105329).
-  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>
+  # GCC's warnings count; Clang is here for its fuzzer.
+  $<$<CXX_COMPILER_ID:Clang>:-Wno-error>)
 
 add_library(tributary_sanitizers INTERFACE)
+if(TRIBUTARY_FUZZER)
+  target_compile_options(tributary_sanitizers INTERFACE
+    -fsanitize=fuzzer-no-link)
+endif()
 if(TRIBUTARY_SANITIZER)
   target_compile_options(tributary_sanitizers INTERFACE
     -fsanitize=${TRIBUTARY_SANITIZER} -fno-omit-frame-pointer)
