@@ -22,18 +22,6 @@ Status CopySmallFile(const fs::path& source, const fs::path& target,
   return WriteFileAtomic(target, content, mode);
 }
 
-Status CopyKeys(const Home& home, const Home& copy) {
-  RETURN_IF_ERROR(MakeDirectories(copy.keys()));
-  std::error_code error;
-  fs::permissions(copy.keys(), fs::perms::owner_all, error);
-  for (const char* name : kKeyNames) {
-    RETURN_IF_ERROR(CopySmallFile(home.key(name), copy.key(name), 0600));
-    RETURN_IF_ERROR(
-        CopySmallFile(home.certificate(name), copy.certificate(name), 0644));
-  }
-  return CopySmallFile(home.config(), copy.config(), 0644);
-}
-
 // The names of the blobs that the copied database refers to.
 StatusOr<std::vector<BlobName>> BlobsOf(const Home& copy) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Database> database,
@@ -47,6 +35,18 @@ StatusOr<std::vector<BlobName>> BlobsOf(const Home& copy) {
 }
 
 }  // namespace
+
+Status CopyKeys(const Home& home, const Home& copy) {
+  RETURN_IF_ERROR(MakeDirectories(copy.keys()));
+  std::error_code error;
+  fs::permissions(copy.keys(), fs::perms::owner_all, error);
+  for (const char* name : kKeyNames) {
+    RETURN_IF_ERROR(CopySmallFile(home.key(name), copy.key(name), 0600));
+    RETURN_IF_ERROR(
+        CopySmallFile(home.certificate(name), copy.certificate(name), 0644));
+  }
+  return CopySmallFile(home.config(), copy.config(), 0644);
+}
 
 StatusOr<BackupReport> BackUpHome(const Home& home, const fs::path& target) {
   const Home copy(target);

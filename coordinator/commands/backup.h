@@ -22,4 +22,7 @@ struct BackupReport {
 StatusOr<BackupReport> BackUpHome(const Home& home,
                                   const std::filesystem::path& target);
 
+// Copies configuration and keys from one home to another.
+Status CopyKeys(const Home& from, const Home& to);
+
 }  // namespace tributary::coordinator

@@ -4,6 +4,7 @@
 
 #include "common/base/random.h"
 #include "common/base/text.h"
+#include "common/manifest/resource_name.h"
 #include "coordinator/commands/admin_client.h"
 #include "coordinator/commands/message_json.h"
 #include "coordinator/commands/paged_list.h"
@@ -12,7 +13,7 @@ namespace tributary::coordinator {
 namespace {
 
 std::string FullName(const std::string& name) {
-  return name.starts_with("contributions/") ? name : "contributions/" + name;
+  return manifest::FullResourceName(manifest::Collection::kContributions, name);
 }
 
 std::string StateName(const v1::Contribution& contribution) {

@@ -5,9 +5,11 @@
 #include "common/base/files.h"
 #include "common/base/random.h"
 #include "common/base/text.h"
+#include "common/manifest/resource_name.h"
 #include "coordinator/commands/admin_client.h"
 #include "coordinator/commands/message_json.h"
 #include "coordinator/commands/paged_list.h"
+#include "coordinator/commands/policy_commands.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -75,7 +77,8 @@ Status List(const cli::CommandContext& context) {
 Status Revoke(const std::string& id, const cli::CommandContext& context) {
   v1::RevokeContributorRequest request;
   request.set_request_id(RandomUuid());
-  request.set_name("contributors/" + id);
+  request.set_name(
+      manifest::FullResourceName(manifest::Collection::kContributors, id));
   ASSIGN_OR_RETURN(const auto client, AdminClient::Connect(context.home));
   ASSIGN_OR_RETURN(
       const v1::Contributor contributor,
@@ -106,6 +109,7 @@ void AddContributorCommands(cli::CommandLine& command_line) {
       ->capture_default_str();
   invite->add_option("--output", options->output, "File to write")->required();
   command_line.AddCommand(group, "list", "All contributors", List);
+  AddPolicyCommands(command_line, group);
   auto id = std::make_shared<std::string>();
   CLI::App* revoke = command_line.AddCommand(
       group, "revoke", "Refuse a contributor from its next call on",

@@ -26,6 +26,9 @@ Status Show(const cli::CommandContext& context) {
     text += fmt::format("job             {} {} {}\n", job.state(), job.kind(),
                         job.subject());
   }
+  for (const std::string& blob : status.missing_blobs()) {
+    text += fmt::format("MISSING         {} (see `audit verify`)\n", blob);
+  }
   context.output.Print(text, MessageJson(status));
   return absl::OkStatus();
 }
