@@ -9,6 +9,7 @@
 #include "coordinator/commands/offline_release_commands.h"
 #include "coordinator/commands/release_commands.h"
 #include "coordinator/commands/serve_command.h"
+#include "coordinator/commands/sign_command.h"
 #include "coordinator/commands/status_command.h"
 #include "coordinator/commands/withdrawal_commands.h"
 
@@ -27,7 +28,9 @@ int main(int argc, char** argv) {
   AddAnchorCommands(line);
   AddContributorCommands(line);
   AddContributionCommands(line);
-  AddOfflineReleaseCommands(line, AddReleaseCommands(line), kWorker);
+  CLI::App& release = AddReleaseCommands(line);
+  AddOfflineReleaseCommands(line, release, kWorker);
+  AddSignCommand(line, release);
   AddWithdrawalCommands(line);
   AddAuditCommands(line);
   AddMaintenanceCommands(line);
