@@ -24,6 +24,7 @@ namespace {
 
 constexpr int kProgressFd = 3;
 constexpr double kKillAfterSeconds = 5.0;
+constexpr useconds_t kEndPollMicroseconds = 2000;
 constexpr size_t kMaxProgressLineBytes = 1 << 20;
 
 struct Pipe {
@@ -127,6 +128,22 @@ class Child {
       status_ = status;
     }
     return *status_;
+  }
+  // The same, but kills the process after this many seconds; 0: never.
+  int WaitAtMost(double seconds) {
+    const double end = SystemClock().MonotonicSeconds() + seconds;
+    int status = 0;
+    while (seconds > 0 && !status_ && SystemClock().MonotonicSeconds() < end) {
+      if (waitpid(pid_, &status, WNOHANG) == pid_) {
+        status_ = status;
+      } else {
+        usleep(kEndPollMicroseconds);
+      }
+    }
+    if (seconds > 0 && !status_) {
+      Signal(SIGKILL);
+    }
+    return Wait();
   }
 
  private:
@@ -331,7 +348,8 @@ StatusOr<job::Result> RunJob(const job::Job& job, const RunOptions& options) {
     child.Wait();
     return Annotate(followed, "job " + job.id());
   }
-  const int status = child.Wait();
+  // It has closed its pipe and has nothing more to say.
+  const int status = child.WaitAtMost(options.stall_limit_s);
   if (follower.cancelled()) {
     return Cancelled("job {}: interrupted", job.id());
   }

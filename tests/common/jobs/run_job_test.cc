@@ -141,6 +141,14 @@ TEST_F(RunJobTest, StalledWorkerIsEnded) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("reported nothing"));
 }
 
+TEST_F(RunJobTest, WorkerThatClosesItsPipeAndStaysIsEnded) {
+  RunOptions options = Options();
+  options.executable = Script("exec 3>&-\nexec sleep 600\n");
+  options.stall_limit_s = 0.3;
+  const Status status = RunJob(MakeJob(), options).status();
+  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+}
+
 TEST_F(RunJobTest, MissingReadPathIsNotFoundBeforeAnythingRuns) {
   job::Job job = Misbehaving("nothing");
   job.add_read_paths("/does/not/exist");
