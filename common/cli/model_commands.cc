@@ -17,6 +17,7 @@ struct ModelOptions {
   int top_k = 0;
   int threads = 0;
   std::string device = "cpu";
+  std::string precision = "fp32";
 };
 
 void DeclareModel(CLI::App* command, ModelOptions& options) {
@@ -31,6 +32,12 @@ void DeclareModel(CLI::App* command, ModelOptions& options) {
                       "Compute threads (default: all cores)");
   command->add_option("--device", options.device, "cpu, cuda or cuda:N")
       ->capture_default_str();
+  command
+      ->add_option("--precision", options.precision,
+                   "fp32; bf16: weights kept in bf16, half the memory; "
+                   "bf16-products: products in bf16 too, faster and less exact")
+      ->check(CLI::IsMember({"fp32", "bf16", "bf16-products"}))
+      ->capture_default_str();
 }
 
 Status FillSource(const ModelOptions& options, job::ModelSource* source,
@@ -44,6 +51,7 @@ Status FillSource(const ModelOptions& options, job::ModelSource* source,
     call->read_paths.push_back(path);
   }
   source->set_top_k(options.top_k);
+  source->set_precision(options.precision);
   call->threads = options.threads;
   call->device = options.device;
   return absl::OkStatus();

@@ -9,6 +9,7 @@
 #include "common/evaluation/log_loss.h"
 #include "common/evaluation/logits_file.h"
 #include "common/evaluation/text_windows.h"
+#include "common/kernels/products.h"
 #include "common/model/describe.h"
 #include "common/model/load_release.h"
 #include "common/model/runtime.h"
@@ -23,9 +24,24 @@ using tokenizer::DecodeOptions;
 using tokenizer::EncodeOptions;
 using tokenizer::Tokenizer;
 
+// Follows ModelSource.precision.
+Status SetPrecision(const std::string& precision, model::LoadOptions& options) {
+  const bool narrow = precision == "bf16" || precision == "bf16-products";
+  if (!narrow && !precision.empty() && precision != "fp32") {
+    return InvalidArgument(
+        "precision: got \"{}\", wanted fp32, bf16 or bf16-products", precision);
+  }
+  options.dtype = narrow ? at::kBFloat16 : at::kFloat;
+  kernels::SetProductPrecision(precision == "bf16-products"
+                                   ? kernels::ProductPrecision::kBf16
+                                   : kernels::ProductPrecision::kFp32);
+  return absl::OkStatus();
+}
+
 StatusOr<model::CausalLm> Load(const job::ModelSource& source,
                                const TaskContext& context) {
-  ASSIGN_OR_RETURN(const model::LoadOptions options, LoadOptionsFor(context));
+  ASSIGN_OR_RETURN(model::LoadOptions options, LoadOptionsFor(context));
+  RETURN_IF_ERROR(SetPrecision(source.precision(), options));
   context.Report(0.0, "loading the model");
   return model::LoadSource(FromProto(source), options);
 }
@@ -85,11 +101,10 @@ StatusOr<evaluation::LogLoss> EvaluateText(
                    LoadTokenizer(request.model().directory()));
   const std::vector<fs::path> paths(request.text_paths().begin(),
                                     request.text_paths().end());
-  ASSIGN_OR_RETURN(const auto documents, evaluation::ReadDocuments(paths));
   ASSIGN_OR_RETURN(
       const evaluation::Windows windows,
-      evaluation::CutWindows(
-          *tokenizer, documents,
+      evaluation::CutTextWindows(
+          *tokenizer, paths,
           {.window_tokens =
                request.window_tokens() > 0 ? request.window_tokens() : 256,
            .max_windows = request.max_windows(),

@@ -87,6 +87,41 @@ TEST_F(ModelTasksTest, InspectDescribesAnchorAndExperts) {
       found["parameters"]["anchor"].get<int64_t>() + 3 * 128 * 128 + 4 * 129);
 }
 
+TEST_F(ModelTasksTest, PrecisionsAreNearEachOtherOrRefused) {
+  const auto logits = [&](const std::string& precision) {
+    job::Task task;
+    auto& request = *task.mutable_model_logits();
+    request.mutable_model()->set_directory(model::TinyAnchor().string());
+    request.mutable_model()->set_precision(precision);
+    request.set_input_path(model::Reference("logits.safetensors").string());
+    request.set_output_name("out.safetensors");
+    job::TaskResult result;
+    EXPECT_TRUE(Run(task, &result).ok()) << precision;
+    const auto file = safetensors::File::Open(result.model_logits().path());
+    return *model::ReadTensor(**file, "logits");
+  };
+  const at::Tensor exact = logits("fp32");
+  const auto distance = [&](const std::string& precision) {
+    return (logits(precision) - exact).abs().max().item<double>();
+  };
+  // The fixture's weights are bf16: keeping them so changes nothing.
+  EXPECT_LT(distance("bf16"), 1e-5);
+  EXPECT_GT(distance("bf16-products"), 1e-5);
+  EXPECT_LT(distance("bf16-products"), 0.5);
+  EXPECT_LT(distance(""), 1e-6);
+
+  job::Task task;
+  auto& request = *task.mutable_model_logits();
+  request.mutable_model()->set_directory(model::TinyAnchor().string());
+  request.mutable_model()->set_precision("fp8");
+  request.set_input_path(model::Reference("logits.safetensors").string());
+  request.set_output_name("out.safetensors");
+  job::TaskResult result;
+  EXPECT_THAT(
+      Run(task, &result).ToString(),
+      ::testing::HasSubstr("got \"fp8\", wanted fp32, bf16 or bf16-products"));
+}
+
 TEST_F(ModelTasksTest, LogitsAndEvaluationAgree) {
   const auto input = model::Reference("logits.safetensors");
   job::Task task;
