@@ -8,6 +8,8 @@
 #include "coordinator/commands/maintenance_commands.h"
 #include "coordinator/commands/offline_release_commands.h"
 #include "coordinator/commands/release_commands.h"
+#include "coordinator/commands/release_export_command.h"
+#include "coordinator/commands/release_report_command.h"
 #include "coordinator/commands/serve_command.h"
 #include "coordinator/commands/sign_command.h"
 #include "coordinator/commands/status_command.h"
@@ -29,11 +31,14 @@ int main(int argc, char** argv) {
   AddContributorCommands(line);
   AddContributionCommands(line);
   CLI::App& release = AddReleaseCommands(line);
-  AddOfflineReleaseCommands(line, release, kWorker);
+  AddOfflineReleaseCommands(line, release);
+  AddReleaseExportCommands(line, release, kWorker);
   AddSignCommand(line, release);
+  AddReleaseReportCommand(line, release, kWorker);
   AddWithdrawalCommands(line);
   AddAuditCommands(line);
   AddMaintenanceCommands(line);
   tributary::cli::AddModelCommands(line, kWorker);
+  AddAnalyseCommand(line, *line.app().get_subcommand("model"), kWorker);
   return line.Run(argc, argv);
 }

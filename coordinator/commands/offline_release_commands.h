@@ -1,14 +1,11 @@
 #pragma once
 
-#include <string>
-
 #include "common/cli/command_line.h"
 
 namespace tributary::coordinator {
 
-// Adds `release merge`, `release verify` and `release export` to the group
-// `release`: they work on files and need no server.
-void AddOfflineReleaseCommands(cli::CommandLine& command_line, CLI::App& group,
-                               const std::string& worker_name);
+// Adds `release merge` and `release verify` to the group `release`: they work
+// on files and need no server.
+void AddOfflineReleaseCommands(cli::CommandLine& command_line, CLI::App& group);
 
 }  // namespace tributary::coordinator

@@ -8,6 +8,7 @@
 #include "common/base/random.h"
 #include "common/base/text.h"
 #include "common/cli/progress.h"
+#include "common/manifest/resource_name.h"
 #include "coordinator/commands/admin_client.h"
 #include "coordinator/commands/message_json.h"
 #include "coordinator/commands/paged_list.h"
@@ -16,10 +17,6 @@ namespace tributary::coordinator {
 namespace {
 
 constexpr unsigned kPollMicroseconds = 200'000;
-
-std::string FullName(const std::string& name) {
-  return name.starts_with("releases/") ? name : "releases/" + name;
-}
 
 std::string Describe(const v1::Release& release) {
   std::string text =
@@ -56,7 +53,8 @@ std::string Describe(const v1::Release& release) {
 
 StatusOr<v1::Release> Get(AdminClient& client, const std::string& name) {
   v1::GetReleaseRequest request;
-  request.set_name(FullName(name));
+  request.set_name(
+      manifest::FullResourceName(manifest::Collection::kReleases, name));
   return client.Call(client.releases(), &v1::ReleaseService::Stub::GetRelease,
                      request);
 }
