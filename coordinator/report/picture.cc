@@ -9,7 +9,7 @@ namespace tributary::coordinator {
 namespace {
 
 constexpr double kTitleHeight = 30;
-constexpr double kCharacter = 6.6;  // of 12 px text, about
+constexpr double kCharacter = 7.4;  // of 12 px text, about
 constexpr size_t kMaxLabel = 28;
 
 constexpr std::string_view kOwnColours =

@@ -140,6 +140,15 @@ std::string LossCell(const std::map<std::string, double>& models,
   return cell;
 }
 
+// Whether whoever measured has an expert in the release.
+bool TakesPart(const ReleaseFacts& facts, const std::string& evaluator) {
+  return std::any_of(facts.experts.begin(), facts.experts.end(),
+                     [&](const ExpertFacts& expert) {
+                       return "contributors/" + expert.entry.contributor ==
+                              evaluator;
+                     });
+}
+
 std::string Losses(const ReleaseFacts& facts) {
   const LossTable table = TabulateLosses(facts);
   if (table.empty()) {
@@ -169,13 +178,14 @@ std::string Losses(const ReleaseFacts& facts) {
     if (!complete) {
       continue;
     }
+    const bool takes_part = TakesPart(facts, evaluator);
     if (text != "public") {
-      chart.labels.push_back(text);
+      chart.labels.push_back(takes_part ? text : text + " (not in it)");
       chart.values.push_back(models.at("anchor") - models.at("own"));
       chart.values.push_back(models.at("anchor") - models.at("release"));
     }
     const double lost = models.at("release") - models.at("own");
-    if (lost > kNotableLoss) {
+    if (lost > kNotableLoss && takes_part) {
       notes.push_back(fmt::format(
           "On {} text the release is {:.3f} nats per token behind the owner's "
           "own model.",
