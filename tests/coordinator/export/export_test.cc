@@ -1,18 +1,8 @@
 // Exports of releases with experts of unequal width, read by transformers.
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <torch/torch.h>
 
-#include <cstdlib>
-#include <nlohmann/json.hpp>
-
-#include "common/base/files.h"
-#include "common/base/json.h"
-#include "common/model/load_release.h"
-#include "coordinator/export/export_hugging_face.h"
-#include "tests/common/model/test_models.h"
-#include "tests/coordinator/test_release.h"
+#include "tests/coordinator/export/export_fixture.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -21,74 +11,7 @@ namespace fs = std::filesystem;
 using model::Expert;
 using ::testing::HasSubstr;
 
-class ExportTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    auto created = TemporaryDirectory::Create("tributary-export-");
-    ASSERT_TRUE(created.ok());
-    directory_.emplace(*std::move(created));
-  }
-
-  fs::path Path(const std::string& name) const {
-    return directory_->path() / name;
-  }
-
-  // Runs a script of python and returns what it prints, a JSON object.
-  Json Python(const std::string& arguments) const {
-    const fs::path out = Path("out.json");
-    const fs::path log = Path("log");
-    const std::string command = std::string(TRIBUTARY_PYTHON) + " " +
-                                TRIBUTARY_SOURCE_DIR + "/tests/" + arguments +
-                                " > " + out.string() + " 2> " + log.string();
-    EXPECT_EQ(std::system(command.c_str()), 0) << ReadFile(log).value_or("");
-    return ParseJson(ReadFile(out).value_or("")).value_or(Json());
-  }
-
-  // Exports a release and compares transformers' logits with our own of the
-  // release.
-  void ExpectExact(const fs::path& release, const std::string& type) const {
-    const fs::path output = Path("exported");
-    const auto result =
-        ExportHuggingFace({.release_directory = release, .output = output});
-    ASSERT_TRUE(result.ok()) << result.status();
-    EXPECT_LT(result->max_logit_difference, 1e-3);
-    EXPECT_EQ(result->max_fold_difference, 0);
-    const auto lm = model::LoadModel(release);
-    ASSERT_TRUE(lm.ok()) << lm.status();
-    at::manual_seed(3);
-    const at::Tensor ids =
-        at::randint(lm->config.vocab_size, {3, 50}, at::kLong);
-    at::NoGradGuard no_gradients;
-    const at::Tensor logits = model::Logits(*lm, model::HiddenStates(*lm, ids));
-    const fs::path wanted = Path("wanted.safetensors");
-    ASSERT_TRUE(
-        model::WriteTensors(wanted, {{"input_ids", ids}, {"logits", logits}})
-            .ok());
-    const Json report = Python("coordinator/export/check_export.py " +
-                               output.string() + " " + wanted.string());
-    EXPECT_EQ(report["class"], type);
-    EXPECT_EQ(report["problems"].dump(), "[]");
-    EXPECT_LT(report["difference"].get<double>(), 1e-3);
-  }
-
-  static std::vector<Expert> Experts(
-      const model_format::ModelConfig& config,
-      const std::vector<std::vector<int64_t>>& widths) {
-    std::vector<Expert> experts;
-    for (size_t i = 0; i < widths.size(); ++i) {
-      experts.push_back(model::RandomExpert(config, widths[i],
-                                            "expert-" + std::to_string(i),
-                                            static_cast<int>(i) + 40));
-    }
-    return experts;
-  }
-
-  static model_format::ModelConfig TinyConfig() {
-    return *model_format::LoadModelConfig(model::TinyAnchor());
-  }
-
-  std::optional<TemporaryDirectory> directory_;
-};
+using ExportTest = ExportFixture;
 
 TEST_F(ExportTest, MixtralOfUnequalWidthsLoadsAndAgrees) {
   // Layer 0: aliases only. Others mix aliases, narrow and full experts.
@@ -125,9 +48,10 @@ TEST_F(ExportTest, FlexOlmoOverAnOlmo2AnchorLoadsAndAgrees) {
                               "/tests/numerics/make_models.py " +
                               models.string() + " > " + log.string() + " 2>&1";
   ASSERT_EQ(std::system(command.c_str()), 0) << ReadFile(log).value_or("");
-  const auto config = model_format::LoadModelConfig(models / "olmo2");
+  const auto config =
+      model_format::LoadModelConfig(models / "olmo2_gqa_untied_0");
   ASSERT_TRUE(config.ok()) << config.status();
-  ASSERT_TRUE(WriteRelease(models / "olmo2",
+  ASSERT_TRUE(WriteRelease(models / "olmo2_gqa_untied_0",
                            Experts(*config, {{0, 32, 96}, {64, 0, 32}}),
                            /*renormalise=*/false, Path("release"))
                   .ok());
