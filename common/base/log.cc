@@ -1,6 +1,7 @@
 #include "common/base/log.h"
 
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "spdlog/sinks/basic_file_sink.h"
 #include "spdlog/sinks/stdout_sinks.h"
@@ -29,19 +30,12 @@ std::shared_ptr<spdlog::logger>& Logger() {
   return logger;
 }
 
+// The text of a JSON string without its quotes. Bytes that are not UTF-8 become
+// U+FFFD, so that a line is valid whatever it quotes.
 std::string EscapeJson(std::string_view text) {
-  std::string escaped;
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      escaped += '\\';
-      escaped += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      escaped += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-    } else {
-      escaped += c;
-    }
-  }
-  return escaped;
+  const std::string quoted = nlohmann::json(text).dump(
+      -1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return quoted.substr(1, quoted.size() - 2);
 }
 
 bool json_format = false;
