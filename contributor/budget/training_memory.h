@@ -62,7 +62,7 @@ struct TrainingMemory {
 TrainingMemory PredictTrainingMemory(const TrainingShape& shape);
 
 // Resident size of a worker that has loaded nothing.
-inline constexpr int64_t kProcessBytes = int64_t{280} << 20;
+inline constexpr int64_t kProcessBytes = int64_t{140} << 20;
 
 // RESOURCE_EXHAUSTED with the numbers, and with what would make it fit, when
 // the prediction is above `available` bytes ("available" names where these come
