@@ -24,6 +24,7 @@ class WorkerTasksTest : public ::testing::Test {
   WorkerTasksTest() {
     AddStatisticsTasks(registry_);
     AddExpertTasks(registry_);
+    AddPruningTasks(registry_);
   }
 
   std::string Folder(const std::string& name) {
@@ -37,6 +38,7 @@ class WorkerTasksTest : public ::testing::Test {
     job::Job job;
     job.set_output_directory(Folder(folder));
     job.set_seed(7);
+    job.set_memory_limit_bytes(memory_limit_bytes_);
     const worker::TaskContext context(job, 2, cancellation_, shared_,
                                       [](double, std::string_view) {});
     job::TaskResult result;
@@ -103,6 +105,7 @@ class WorkerTasksTest : public ::testing::Test {
   TemporaryDirectory folder_ = *TemporaryDirectory::Create("worker");
   worker::TaskRegistry registry_;
   CancellationToken cancellation_;
+  uint64_t memory_limit_bytes_ = 0;
   std::any shared_;
 };
 
@@ -229,6 +232,28 @@ TEST_F(WorkerTasksTest, PrunesTheAnchorOnExplicitFiles) {
   const auto pruned = MustRun("explicit", prune).prune();
   EXPECT_THAT(pruned.widths(), ::testing::Each(256));
   EXPECT_EQ(pruned.parameters(), 4 * 3 * 256 * 128);
+}
+
+TEST_F(WorkerTasksTest, RefusesATrainingThatCannotFit) {
+  const auto prepared =
+      MustRun("fit", PrepareTask("domain_a", "domain_a_heldout"))
+          .prepare_text();
+  job::Task train;
+  auto* t = train.mutable_train();
+  t->set_model_directory(kAnchor);
+  t->set_tokens_path(prepared.tokens_path());
+  t->set_trunk_path("/nowhere");
+  t->set_router_path("/nowhere");
+  t->set_first_layer(kFirstLayer);
+  t->add_widths(384);
+  memory_limit_bytes_ = 100 << 20;
+  const auto refused = Run("fit", train).status();
+  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+  EXPECT_THAT(refused.message(), HasSubstr("training would need"));
+  EXPECT_THAT(refused.message(), HasSubstr("the job's memory limit has"));
+  // With room enough it goes on to the files.
+  memory_limit_bytes_ = uint64_t{4} << 30;
+  EXPECT_TRUE(absl::IsNotFound(Run("fit", train).status()));
 }
 
 TEST_F(WorkerTasksTest, RefusesWhatCannotBe) {
