@@ -7,6 +7,7 @@
 #include "coordinator/commands/init_command.h"
 #include "coordinator/commands/maintenance_commands.h"
 #include "coordinator/commands/offline_release_commands.h"
+#include "coordinator/commands/reader_command.h"
 #include "coordinator/commands/release_commands.h"
 #include "coordinator/commands/release_export_command.h"
 #include "coordinator/commands/release_report_command.h"
@@ -29,6 +30,7 @@ int main(int argc, char** argv) {
   AddStatusCommand(line);
   AddAnchorCommands(line);
   AddContributorCommands(line);
+  AddReaderCommand(line);
   AddContributionCommands(line);
   CLI::App& release = AddReleaseCommands(line);
   AddOfflineReleaseCommands(line, release);

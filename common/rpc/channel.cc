@@ -14,6 +14,17 @@ namespace {
 constexpr int kKeepaliveMs = 30'000;
 constexpr int kNoCompression = 1 << GRPC_COMPRESS_NONE;
 constexpr int kKeepaliveTimeoutMs = 20'000;
+// How much a peer may send ahead of what is read, for each stream. Fixed,
+// so that memory is bounded; the automatic window grows with the line.
+constexpr int kWindowBytes = 2 << 20;
+constexpr int kMaxMetadataBytes = 16 << 10;
+// A peer that does not finish its handshake.
+constexpr int kHandshakeMs = 20'000;
+// A connection without calls, and the age at which one makes way for another
+// with present certificates; calls on it go on to their end.
+constexpr int kIdleConnectionMs = 5 * 60'000;
+constexpr int kConnectionAgeMs = 60 * 60'000;
+constexpr int kMaxStreamsPerConnection = 128;
 
 // gRPC's own lines (failed handshakes and the like) go into our log: errors
 // reach callers as statuses anyway.
@@ -37,6 +48,9 @@ std::shared_ptr<grpc::Channel> CreateChannel(const std::string& address,
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kWindowBytes);
+  arguments.SetInt(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
   // Also the time that a connection with its handshake may take.
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 10'000);
@@ -63,6 +77,17 @@ void ConfigureServer(grpc::ServerBuilder& builder) {
                              kKeepaliveTimeoutMs);
   builder.AddChannelArgument(
       GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kKeepaliveMs / 2);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES,
+                             kWindowBytes);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                             kHandshakeMs);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS,
+                             kIdleConnectionMs);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, kConnectionAgeMs);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                             kMaxStreamsPerConnection);
   // A second server on the same port is an error, not a silent half.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
 }

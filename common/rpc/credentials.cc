@@ -55,10 +55,23 @@ std::shared_ptr<grpc::ServerCredentials> ServerCredentials(
   return grpc::SslServerCredentials(options);
 }
 
+std::string_view RoleName(PeerRole role) {
+  switch (role) {
+    case PeerRole::kContributor:
+      return "contributor";
+    case PeerRole::kOperator:
+      return "operator";
+    case PeerRole::kReader:
+      return "reader";
+  }
+  return "";
+}
+
 StatusOr<PeerIdentity> ParsePeerUri(std::string_view uri) {
   const Status refused = Unauthenticated(
       "the certificate's SAN URI is '{}', wanted "
-      "spiffe://<federation>/contributor/<id> or .../operator/<id>",
+      "spiffe://<federation>/contributor/<id>, .../operator/<id> or "
+      ".../reader/<id>",
       uri);
   if (uri.substr(0, kScheme.size()) != kScheme) {
     return refused;
@@ -77,14 +90,14 @@ StatusOr<PeerIdentity> ParsePeerUri(std::string_view uri) {
   if (!IsName(peer.federation) || !IsName(peer.id)) {
     return refused;
   }
-  if (role == "contributor") {
-    peer.role = PeerRole::kContributor;
-  } else if (role == "operator") {
-    peer.role = PeerRole::kOperator;
-  } else {
-    return refused;
+  for (const PeerRole known :
+       {PeerRole::kContributor, PeerRole::kOperator, PeerRole::kReader}) {
+    if (role == RoleName(known)) {
+      peer.role = known;
+      return peer;
+    }
   }
-  return peer;
+  return refused;
 }
 
 StatusOr<PeerIdentity> PeerOf(const grpc::AuthContext& context) {

@@ -41,7 +41,14 @@ std::shared_ptr<grpc::ChannelCredentials> ClientCredentials(
 std::shared_ptr<grpc::ServerCredentials> ServerCredentials(
     const TlsIdentity& identity);
 
-enum class PeerRole { kContributor, kOperator };
+enum class PeerRole {
+  kContributor,  // own contributions, anchors, releases
+  kOperator,     // the admin service
+  kReader,       // anchors and releases
+};
+
+// "contributor", "operator", "reader".
+std::string_view RoleName(PeerRole role);
 
 // What a verified certificate says about a peer.
 struct PeerIdentity {
@@ -50,7 +57,8 @@ struct PeerIdentity {
   std::string id;
 };
 
-// Parses spiffe://<federation>/contributor/<id> or .../operator/<id>.
+// Parses spiffe://<federation>/contributor/<id>, .../operator/<id> or
+// .../reader/<id>.
 // UNAUTHENTICATED for anything else.
 StatusOr<PeerIdentity> ParsePeerUri(std::string_view uri);
 

@@ -11,6 +11,8 @@ namespace tributary::rpc {
 namespace {
 
 constexpr char kPayloadUrl[] = "type.googleapis.com/google.rpc.ErrorInfo";
+// Every detail of this package travels.
+constexpr std::string_view kDetailPrefix = "type.googleapis.com/google.rpc.";
 
 // gRPC reports every failed handshake as UNAVAILABLE, as if trying again could
 // help.
@@ -69,16 +71,19 @@ grpc::Status ToGrpcStatus(const Status& status) {
   }
   const auto code = static_cast<grpc::StatusCode>(status.raw_code());
   const std::string message(status.message());
-  const auto payload = status.GetPayload(kPayloadUrl);
-  if (!payload) {
+  google::rpc::Status details;
+  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
+    if (std::string_view(url.data(), url.size()).starts_with(kDetailPrefix)) {
+      google::protobuf::Any* any = details.add_details();
+      any->set_type_url(std::string(url));
+      any->set_value(std::string(payload));
+    }
+  });
+  if (details.details().empty()) {
     return grpc::Status(code, message);
   }
-  google::rpc::Status details;
   details.set_code(status.raw_code());
   details.set_message(message);
-  google::protobuf::Any* any = details.add_details();
-  any->set_type_url(kPayloadUrl);
-  any->set_value(std::string(*payload));
   return grpc::Status(code, message, details.SerializeAsString());
 }
 
@@ -98,8 +103,8 @@ Status FromGrpcStatus(const grpc::Status& status) {
   if (!status.error_details().empty() &&
       details.ParseFromString(status.error_details())) {
     for (const google::protobuf::Any& any : details.details()) {
-      if (any.type_url() == kPayloadUrl) {
-        result.SetPayload(kPayloadUrl, absl::Cord(any.value()));
+      if (any.type_url().starts_with(kDetailPrefix)) {
+        result.SetPayload(any.type_url(), absl::Cord(any.value()));
       }
     }
   }

@@ -26,6 +26,7 @@ inline constexpr char kStaleAnchor[] = "STALE_ANCHOR";
 inline constexpr char kRevoked[] = "REVOKED";
 inline constexpr char kQuota[] = "QUOTA";
 inline constexpr char kLowDisk[] = "LOW_DISK";
+inline constexpr char kTooManyStreams[] = "TOO_MANY_STREAMS";
 // Metadata key of kWriteOffsetMismatch: where to continue, in bytes.
 inline constexpr char kCommittedSizeKey[] = "committed_size";
 
@@ -43,7 +44,8 @@ std::optional<ErrorInfo> GetErrorInfo(const Status& status);
 // True for an error whose ErrorInfo has this reason.
 bool HasReason(const Status& status, std::string_view reason);
 
-// Codes map one to one; an ErrorInfo becomes a google.rpc.Status detail.
+// Codes map one to one; payloads of package google.rpc become details of a
+// google.rpc.Status.
 grpc::Status ToGrpcStatus(const Status& status);
 
 // The inverse. UNAVAILABLE from a failed TLS handshake says what to check.

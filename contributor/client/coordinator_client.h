@@ -80,6 +80,10 @@ class CoordinatorClient {
   // All of them, newest first.
   virtual StatusOr<std::vector<v1::Release>> ListReleases() = 0;
 
+  // What the owners of its experts signed, in the order of the manifest.
+  virtual StatusOr<std::vector<v1::ReleaseExpert>> ListReleaseExperts(
+      const std::string& name) = 0;
+
   // Numbers only.
   virtual Status ReportEvaluation(
       const std::string& release,
@@ -88,8 +92,9 @@ class CoordinatorClient {
   virtual StatusOr<v1::RenewCertificateResponse> RenewCertificate(
       const std::string& certificate_signing_request_pem) = 0;
 
-  // The signed head of the coordinator's audit log.
-  virtual StatusOr<v1::Checkpoint> GetCheckpoint() = 0;
+  // The signed head of the coordinator's audit log after its first `size`
+  // records, or now (0). OUT_OF_RANGE: it has fewer.
+  virtual StatusOr<v1::Checkpoint> GetCheckpoint(int64_t size) = 0;
 };
 
 }  // namespace tributary::contributor

@@ -5,8 +5,11 @@
 
 #include "common/base/files.h"
 #include "common/crypto/digest.h"
+#include "common/manifest/expert_manifest.h"
 #include "common/manifest/resource_name.h"
+#include "common/manifest/spiffe.h"
 #include "contributor/cache/materialise.h"
+#include "contributor/client/blob_transfer.h"
 
 namespace tributary::contributor {
 namespace fs = std::filesystem;
@@ -19,28 +22,23 @@ fs::path ManifestPath(const fs::path& root, const std::string& digest) {
 
 Status DownloadAll(const FetchContext& context,
                    const std::vector<MaterialisedFile>& files) {
-  uint64_t total = 0;
-  std::set<manifest::BlobName> blobs;
+  std::set<manifest::BlobName> wanted;
   for (const MaterialisedFile& file : files) {
-    const auto* blob = std::get_if<manifest::BlobName>(&file.content);
-    if (blob != nullptr && blobs.insert(*blob).second) {
-      total += blob->size;
+    if (const auto* blob = std::get_if<manifest::BlobName>(&file.content)) {
+      wanted.insert(*blob);
     }
   }
-  uint64_t before = 0;
+  const std::vector<manifest::BlobName> blobs(wanted.begin(), wanted.end());
+  std::vector<uint64_t> sizes;
   for (const manifest::BlobName& blob : blobs) {
-    RETURN_IF_ERROR(context.client.Download(
-        blob, context.cache, [&](uint64_t done, uint64_t /*of_blob*/) {
-          if (context.progress) {
-            context.progress(before + done, total);
-          }
-        }));
-    before += blob.size;
-    if (context.progress) {
-      context.progress(before, total);
-    }
+    sizes.push_back(blob.size);
   }
-  return absl::OkStatus();
+  return TransferAll(
+      sizes,
+      [&](size_t index, const TransferProgress& progress) {
+        return context.client.Download(blobs[index], context.cache, progress);
+      },
+      context.progress);
 }
 
 // Downloads what is missing and builds the folder; a cached blob that has
@@ -149,6 +147,68 @@ StatusOr<manifest::ReleaseManifest> VerifyRelease(const Identity& identity,
   return manifest::ReleaseManifest::FromJson(release.manifest_json());
 }
 
+namespace {
+
+// What the owner of one expert signed, checked down to its key: the manifest is
+// the one that the release names, and the federation's CA issued the key's
+// certificate to that contributor.
+Status CheckExpert(const Identity& identity,
+                   const manifest::ReleaseManifest::Expert& expected,
+                   const v1::ReleaseExpert& got) {
+  if (got.contribution() != "contributions/" + expected.contribution) {
+    return Unauthenticated("got the manifest of {}, wanted contributions/{}",
+                           got.contribution(), expected.contribution);
+  }
+  ASSIGN_OR_RETURN(const crypto::Certificate certificate,
+                   crypto::Certificate::FromPem(got.certificate_pem()));
+  // It may have ended since it signed; what counts is that it was issued.
+  ASSIGN_OR_RETURN(
+      const manifest::Identity owner,
+      manifest::VerifyIdentity(certificate, identity.ca, identity.federation,
+                               certificate.not_before_s()));
+  if (owner.role != manifest::Role::kContributor ||
+      owner.id != expected.contributor) {
+    return Unauthenticated("signed with the key of {}, wanted contributors/{}",
+                           owner.ToUri(), expected.contributor);
+  }
+  ASSIGN_OR_RETURN(const manifest::ExpertManifest manifest,
+                   manifest::OpenExpertManifest(got.manifest_envelope_json(),
+                                                certificate.public_key()));
+  ASSIGN_OR_RETURN(const std::string digest, manifest.Digest());
+  if (digest != expected.manifest_digest) {
+    return Unauthenticated("its manifest has digest {}, the release names {}",
+                           digest, expected.manifest_digest);
+  }
+  return absl::OkStatus();
+}
+
+// manifests/ of a release: every expert's signed manifest, verified.
+Status AddExpertManifests(const FetchContext& context,
+                          const std::string& release,
+                          const manifest::ReleaseManifest& manifest,
+                          std::vector<MaterialisedFile>& files) {
+  if (manifest.experts.empty()) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const std::vector<v1::ReleaseExpert> experts,
+                   context.client.ListReleaseExperts(release));
+  if (experts.size() != manifest.experts.size()) {
+    return Unauthenticated("{}: got {} signed manifests for {} experts",
+                           release, experts.size(), manifest.experts.size());
+  }
+  for (size_t i = 0; i < experts.size(); ++i) {
+    const std::string& contribution = manifest.experts[i].contribution;
+    RETURN_IF_ERROR(
+        Annotate(CheckExpert(context.identity, manifest.experts[i], experts[i]),
+                 release + ", contributions/" + contribution));
+    files.push_back({.path = "manifests/" + contribution + ".dsse.json",
+                     .content = experts[i].manifest_envelope_json()});
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 StatusOr<FetchedRelease> FetchRelease(const FetchContext& context,
                                       const std::string& name,
                                       const ReleaseDirectory& directory) {
@@ -178,6 +238,8 @@ StatusOr<FetchedRelease> FetchRelease(const FetchContext& context,
     files.push_back({.path = "experts/" + expert.contribution + ".safetensors",
                      .content = expert.blob});
   }
+  files.push_back({.path = "anchor/anchor.json", .content = anchor.json});
+  RETURN_IF_ERROR(AddExpertManifests(context, release.name(), manifest, files));
   fetched.name = release.name();
   fetched.digest = release.digest();
   fetched.directory = directory(number);

@@ -140,8 +140,9 @@ class GrpcClient : public CoordinatorClient {
 
   Status Download(const manifest::BlobName& blob, BlobCache& cache,
                   const TransferProgress& progress) override {
-    return Explain(DownloadBlob(*blobs_, blob, cache, options_.retry, progress),
-                   options_.address);
+    return Explain(
+        DownloadBlob(channel_, blob, cache, options_.retry, progress),
+        options_.address);
   }
 
   StatusOr<v1::Contribution> CreateContribution(
@@ -170,7 +171,7 @@ class GrpcClient : public CoordinatorClient {
     if (missing.missing_blobs().empty()) {
       return absl::OkStatus();
     }
-    return Explain(UploadBlob(*blobs_,
+    return Explain(UploadBlob(channel_,
                               {.contribution = upload.contribution(),
                                .blob = upload.blob(),
                                .file = upload.file()},
@@ -281,6 +282,26 @@ class GrpcClient : public CoordinatorClient {
     return all;
   }
 
+  StatusOr<std::vector<v1::ReleaseExpert>> ListReleaseExperts(
+      const std::string& name) override {
+    std::vector<v1::ReleaseExpert> all;
+    v1::ListReleaseExpertsRequest request;
+    request.set_name(name);
+    do {
+      ASSIGN_OR_RETURN(
+          v1::ListReleaseExpertsResponse page,
+          (Call<v1::ListReleaseExpertsRequest, v1::ListReleaseExpertsResponse>(
+              request, [this](auto... arguments) {
+                return releases_->ListReleaseExperts(arguments...);
+              })));
+      for (v1::ReleaseExpert& expert : *page.mutable_experts()) {
+        all.push_back(std::move(expert));
+      }
+      request.set_page_token(page.next_page_token());
+    } while (!request.page_token().empty());
+    return all;
+  }
+
   Status ReportEvaluation(
       const std::string& release,
       const std::vector<v1::Evaluation>& evaluations) override {
@@ -310,9 +331,11 @@ class GrpcClient : public CoordinatorClient {
         });
   }
 
-  StatusOr<v1::Checkpoint> GetCheckpoint() override {
+  StatusOr<v1::Checkpoint> GetCheckpoint(int64_t size) override {
+    v1::GetCheckpointRequest request;
+    request.set_size(size);
     return Call<v1::GetCheckpointRequest, v1::Checkpoint>(
-        v1::GetCheckpointRequest(), [this](auto... arguments) {
+        request, [this](auto... arguments) {
           return audit_->GetCheckpoint(arguments...);
         });
   }

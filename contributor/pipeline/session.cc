@@ -6,7 +6,7 @@
 #include "common/base/files.h"
 #include "common/config/defaults.h"
 #include "common/config/text_config.h"
-#include "common/manifest/audit_record.h"
+#include "contributor/client/audit_history.h"
 #include "contributor/client/grpc_client.h"
 #include "contributor/client/renew.h"
 #include "contributor/pipeline/site_rules.h"
@@ -105,25 +105,7 @@ Status Session::RenewCertificate() {
 }
 
 Status Session::CheckAudit() {
-  ASSIGN_OR_RETURN(const v1::Checkpoint answer, client_->GetCheckpoint());
-  const crypto::PublicKey& signer = identity_->signer.public_key();
-  ASSIGN_OR_RETURN(
-      const manifest::AuditCheckpoint newest,
-      manifest::OpenAuditCheckpoint(answer.envelope_json(), signer));
-  const fs::path path = home_.root() / "audit_checkpoint.dsse.json";
-  const StatusOr<std::string> kept = ReadFile(path, 1 << 20);
-  if (kept.ok()) {
-    // One of an earlier signing key cannot be compared any more.
-    const auto older = manifest::OpenAuditCheckpoint(*kept, signer);
-    if (older.ok()) {
-      RETURN_IF_ERROR(
-          Annotate(manifest::CheckCheckpointOrder(*older, newest),
-                   "the coordinator's history is not the one that "
-                   "was signed before; ask its operator, and move " +
-                       path.string() + " away to accept the new one"));
-    }
-  }
-  return WriteFileAtomic(path, answer.envelope_json());
+  return CheckAuditHistory(home_, *identity_, *client_);
 }
 
 StatusOr<FileLock> LockHome(const Home& home,

@@ -35,15 +35,26 @@ class BlobWriter {
   // Bytes taken so far, durable or not.
   virtual uint64_t offset() const = 0;
   // OUT_OF_RANGE: more than the name's size. RESOURCE_EXHAUSTED: disk full.
-  virtual Status Append(std::string_view bytes) = 0;
+  virtual Status Append(std::span<const std::string_view> pieces) = 0;
+  Status Append(std::string_view bytes) { return Append({&bytes, 1}); }
   // Makes everything taken so far durable and returns how much that is. It
   // counts only once the caller has recorded it.
   virtual StatusOr<uint64_t> Sync() = 0;
+  // Opaque text that lets BeginWrite go on at offset() without reading the
+  // bytes again; empty when the backend cannot.
+  virtual std::string HashState() const = 0;
   // All bytes are there: verifies them, makes them durable and visible under
   // their name. INVALID_ARGUMENT: they do not have the name's digest; the
   // partial is deleted. FAILED_PRECONDITION: bytes are missing. The writer is
   // used up after OK and INVALID_ARGUMENT.
   virtual Status Commit() = 0;
+};
+
+// Where an upload goes on: what Sync returned, and HashState at that moment.
+// Without a state, or with one of another size, the bytes are hashed again.
+struct WritePosition {
+  uint64_t size = 0;
+  std::string hash_state = {};
 };
 
 class BlobStore {
@@ -56,12 +67,11 @@ class BlobStore {
   virtual StatusOr<std::unique_ptr<BlobReader>> OpenReader(
       const BlobName& name) = 0;
 
-  // Starts or resumes the upload `upload_id` at `committed_size`, which a
-  // previous Sync returned and the caller recorded: bytes behind it are cut
-  // off, bytes before it are hashed again. DATA_LOSS: fewer bytes are there.
+  // Starts or resumes the upload `upload_id` at `position`, which the caller
+  // recorded: bytes behind it are cut off. DATA_LOSS: fewer bytes are there.
   virtual StatusOr<std::unique_ptr<BlobWriter>> BeginWrite(
       const BlobName& name, const std::string& upload_id,
-      uint64_t committed_size) = 0;
+      const WritePosition& position) = 0;
   // Deletes what an unfinished upload left; OK when there is nothing.
   virtual Status DiscardWrite(const std::string& upload_id) = 0;
   // The ids of unfinished uploads.

@@ -164,11 +164,11 @@ StatusOr<std::unique_ptr<BlobReader>> DirectoryBlobStore::OpenReader(
 
 StatusOr<std::unique_ptr<BlobWriter>> DirectoryBlobStore::BeginWrite(
     const BlobName& name, const std::string& upload_id,
-    uint64_t committed_size) {
+    const WritePosition& position) {
   RETURN_IF_ERROR(CheckUploadId(upload_id));
   ASSIGN_OR_RETURN(std::unique_ptr<BlobWriter> writer,
                    DirectoryBlobWriter::Open(name, options_.uploads / upload_id,
-                                             PathOf(name), committed_size));
+                                             PathOf(name), position));
   return writer;
 }
 

@@ -34,7 +34,7 @@ class DirectoryBlobStore final : public BlobStore {
       const BlobName& name) override;
   StatusOr<std::unique_ptr<BlobWriter>> BeginWrite(
       const BlobName& name, const std::string& upload_id,
-      uint64_t committed_size) override;
+      const WritePosition& position) override;
   Status DiscardWrite(const std::string& upload_id) override;
   StatusOr<std::vector<std::string>> ListWrites() override;
   StatusOr<BlobName> Import(const std::filesystem::path& file) override;

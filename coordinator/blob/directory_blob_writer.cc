@@ -2,12 +2,82 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
+#include <vector>
 
 namespace tributary::coordinator {
 namespace fs = std::filesystem;
+namespace {
+
+constexpr uint64_t kFlushBytes = 8 << 20;
+constexpr size_t kReadBytes = 1 << 20;
+constexpr size_t kMostVectors = 256;
+
+// Writes all pieces from `offset` on, many at a time.
+Status WritePieces(const FileDescriptor& file,
+                   std::span<const std::string_view> pieces, uint64_t offset) {
+  size_t skip = 0;  // bytes of the first piece that are written
+  while (!pieces.empty()) {
+    std::array<iovec, kMostVectors> vectors;
+    const size_t count = std::min(pieces.size(), vectors.size());
+    for (size_t i = 0; i < count; ++i) {
+      const size_t from = i == 0 ? skip : 0;
+      vectors[i] = {const_cast<char*>(pieces[i].data()) + from,
+                    pieces[i].size() - from};
+    }
+    const ssize_t got =
+        pwritev(file.get(), vectors.data(), static_cast<int>(count),
+                static_cast<off_t>(offset));
+    if (got < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      return ErrnoStatus(errno, "write");
+    }
+    offset += static_cast<uint64_t>(got);
+    size_t rest = static_cast<size_t>(got) + skip;
+    while (!pieces.empty() && rest >= pieces.front().size()) {
+      rest -= pieces.front().size();
+      pieces = pieces.subspan(1);
+    }
+    skip = rest;
+  }
+  return absl::OkStatus();
+}
+
+// The state at `position`: the saved one, or of the bytes read again.
+StatusOr<crypto::ResumableSha256> HashOf(const FileDescriptor& file,
+                                         const WritePosition& position) {
+  StatusOr<crypto::ResumableSha256> saved =
+      crypto::ResumableSha256::Restore(position.hash_state);
+  if (saved.ok() && saved->size() == position.size) {
+    return saved;
+  }
+  crypto::ResumableSha256 hash;
+  std::vector<char> buffer(kReadBytes);
+  while (hash.size() < position.size) {
+    const size_t wanted =
+        std::min<uint64_t>(buffer.size(), position.size - hash.size());
+    const ssize_t got = pread(file.get(), buffer.data(), wanted,
+                              static_cast<off_t>(hash.size()));
+    if (got < 0 && errno == EINTR) {
+      continue;
+    }
+    if (got <= 0) {
+      return got < 0 ? ErrnoStatus(errno, "read a partial upload")
+                     : DataLoss("a partial upload became shorter");
+    }
+    hash.Update(std::string_view(buffer.data(), static_cast<size_t>(got)));
+  }
+  return hash;
+}
+
+}  // namespace
 
 Status PublishBlobFile(const fs::path& file, const fs::path& target) {
   if (chmod(file.c_str(), 0444) != 0) {
@@ -34,7 +104,8 @@ Status PublishBlobFile(const fs::path& file, const fs::path& target) {
 
 StatusOr<std::unique_ptr<DirectoryBlobWriter>> DirectoryBlobWriter::Open(
     const BlobName& name, const fs::path& partial, const fs::path& target,
-    uint64_t committed_size) {
+    const WritePosition& position) {
+  const uint64_t committed_size = position.size;
   const int create = committed_size == 0 ? O_CREAT | O_TRUNC : 0;
   StatusOr<FileDescriptor> file = OpenFile(partial, O_RDWR | create, 0600);
   if (absl::IsNotFound(file.status()) && committed_size > 0) {
@@ -45,7 +116,7 @@ StatusOr<std::unique_ptr<DirectoryBlobWriter>> DirectoryBlobWriter::Open(
   if (committed_size == 0) {
     RETURN_IF_ERROR(SyncDirectory(partial.parent_path()));
     return std::unique_ptr<DirectoryBlobWriter>(new DirectoryBlobWriter(
-        name, partial, target, *std::move(file), crypto::Sha256()));
+        name, partial, target, *std::move(file), crypto::ResumableSha256()));
   }
   struct stat info = {};
   if (fstat(file->get(), &info) != 0) {
@@ -58,20 +129,32 @@ StatusOr<std::unique_ptr<DirectoryBlobWriter>> DirectoryBlobWriter::Open(
   if (ftruncate(file->get(), static_cast<off_t>(committed_size)) != 0) {
     return ErrnoStatus(errno, "truncate " + partial.string());
   }
-  ASSIGN_OR_RETURN(crypto::Sha256 hash,
-                   crypto::DigestFilePrefix(partial, committed_size));
+  ASSIGN_OR_RETURN(crypto::ResumableSha256 hash, HashOf(*file, position));
   return std::unique_ptr<DirectoryBlobWriter>(new DirectoryBlobWriter(
       name, partial, target, *std::move(file), std::move(hash)));
 }
 
-Status DirectoryBlobWriter::Append(std::string_view bytes) {
-  if (bytes.size() > name_.size - offset()) {
-    return OutOfRange("{}: got {} bytes at offset {}, the name allows {}",
-                      name_.ToString(), bytes.size(), offset(), name_.size);
+Status DirectoryBlobWriter::Append(std::span<const std::string_view> pieces) {
+  uint64_t size = 0;
+  for (const std::string_view piece : pieces) {
+    size += piece.size();
   }
-  RETURN_IF_ERROR(Annotate(WriteAll(file_, bytes, offset()),
+  if (size > name_.size - offset()) {
+    return OutOfRange("{}: got {} bytes at offset {}, the name allows {}",
+                      name_.ToString(), size, offset(), name_.size);
+  }
+  RETURN_IF_ERROR(Annotate(WritePieces(file_, pieces, offset()),
                            "upload of " + name_.ToString()));
-  hash_.Update(bytes);
+  for (const std::string_view piece : pieces) {
+    hash_.Update(piece);
+  }
+  if (offset() - flushing_ >= kFlushBytes) {
+    // Lets the disk begin, so that the next Sync has little left to wait for.
+    sync_file_range(file_.get(), static_cast<off_t>(flushing_),
+                    static_cast<off_t>(offset() - flushing_),
+                    SYNC_FILE_RANGE_WRITE);
+    flushing_ = offset();
+  }
   return absl::OkStatus();
 }
 

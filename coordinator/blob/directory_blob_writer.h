@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "common/base/files.h"
-#include "common/crypto/digest.h"
+#include "common/crypto/resumable_sha256.h"
 #include "coordinator/blob/blob_store.h"
 
 namespace tributary::coordinator {
@@ -12,21 +12,23 @@ namespace tributary::coordinator {
 // The writer of DirectoryBlobStore.
 class DirectoryBlobWriter final : public BlobWriter {
  public:
-  // Opens or creates `partial`, cuts it to `committed_size` and hashes what is
-  // left. `target` is where the blob goes.
+  // Opens or creates `partial`, cuts it to `position` and goes on hashing from
+  // there. `target` is where the blob goes.
   static StatusOr<std::unique_ptr<DirectoryBlobWriter>> Open(
       const BlobName& name, const std::filesystem::path& partial,
-      const std::filesystem::path& target, uint64_t committed_size);
+      const std::filesystem::path& target, const WritePosition& position);
 
   uint64_t offset() const override { return hash_.size(); }
-  Status Append(std::string_view bytes) override;
+  using BlobWriter::Append;
+  Status Append(std::span<const std::string_view> pieces) override;
   StatusOr<uint64_t> Sync() override;
+  std::string HashState() const override { return hash_.Save(); }
   Status Commit() override;
 
  private:
   DirectoryBlobWriter(BlobName name, std::filesystem::path partial,
                       std::filesystem::path target, FileDescriptor file,
-                      crypto::Sha256 hash)
+                      crypto::ResumableSha256 hash)
       : name_(std::move(name)),
         partial_(std::move(partial)),
         target_(std::move(target)),
@@ -37,7 +39,8 @@ class DirectoryBlobWriter final : public BlobWriter {
   const std::filesystem::path partial_;
   const std::filesystem::path target_;
   FileDescriptor file_;
-  crypto::Sha256 hash_;
+  uint64_t flushing_ = 0;  // bytes that the disk was told to begin with
+  crypto::ResumableSha256 hash_;
 };
 
 // Makes a complete and durable `file` visible as `target`, read-only: creates

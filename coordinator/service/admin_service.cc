@@ -3,6 +3,7 @@
 #include "common/crypto/digest.h"
 #include "common/manifest/invitation.h"
 #include "common/manifest/resource_name.h"
+#include "common/manifest/spiffe.h"
 #include "coordinator/release/anchor_import.h"
 #include "coordinator/service/admin_actions.h"
 #include "coordinator/service/certificates.h"
@@ -22,6 +23,7 @@ using manifest::ParseResourceName;
 
 constexpr int64_t kDefaultInvitationS = 72 * 3600;
 constexpr int64_t kLongestInvitationS = 30 * 24 * 3600;
+constexpr size_t kMaxMissingBlobs = 100;
 
 }  // namespace
 
@@ -68,147 +70,169 @@ Status AdminServiceImpl::CreateInvitation(
 grpc::Status AdminServiceImpl::CreateInvitation(
     grpc::ServerContext* call, const v1::CreateInvitationRequest* request,
     v1::CreateInvitationResponse* response) {
-  return Serve("CreateInvitation",
+  return Serve(context_, *call, "AdminService.CreateInvitation", *request,
                [&] { return CreateInvitation(*call, *request, *response); });
 }
 
 grpc::Status AdminServiceImpl::ListContributors(
     grpc::ServerContext* call, const v1::ListContributorsRequest* request,
     v1::ListContributorsResponse* response) {
-  return Serve("ListContributors", [&]() -> Status {
-    const Core& core = context_.core;
-    RETURN_IF_ERROR(RequireOperator(core, *call).status());
-    ASSIGN_OR_RETURN(
-        const Page page,
-        ParsePage(request->page_size(), request->page_token(), "contributors"));
-    return core.database.Transact([&](Transaction& transaction) {
-      const std::vector<ContributorRow> rows =
-          ContributorStore(transaction).List(page.after, page.size);
-      for (const ContributorRow& row : rows) {
-        *response->add_contributors() = ToProto(row);
-      }
-      if (static_cast<int64_t>(rows.size()) == page.size) {
-        response->set_next_page_token(
-            NextPageToken("contributors", rows.back().id));
-      }
-      return absl::OkStatus();
-    });
-  });
+  return Serve(
+      context_, *call, "AdminService.ListContributors", *request,
+      [&]() -> Status {
+        const Core& core = context_.core;
+        RETURN_IF_ERROR(RequireOperator(core, *call).status());
+        ASSIGN_OR_RETURN(const Page page,
+                         ParsePage(request->page_size(), request->page_token(),
+                                   "contributors"));
+        return core.database.Transact([&](Transaction& transaction) {
+          const std::vector<ContributorRow> rows =
+              ContributorStore(transaction).List(page.after, page.size);
+          for (const ContributorRow& row : rows) {
+            *response->add_contributors() = ToProto(row);
+          }
+          if (static_cast<int64_t>(rows.size()) == page.size) {
+            response->set_next_page_token(
+                NextPageToken("contributors", rows.back().id));
+          }
+          return absl::OkStatus();
+        });
+      });
 }
 
 grpc::Status AdminServiceImpl::RevokeContributor(
     grpc::ServerContext* call, const v1::RevokeContributorRequest* request,
     v1::Contributor* response) {
-  return Serve("RevokeContributor", [&]() -> Status {
-    const Core& core = context_.core;
-    ASSIGN_OR_RETURN(const Caller caller, RequireOperator(core, *call));
-    ASSIGN_OR_RETURN(
-        const std::string id,
-        ParseResourceName(Collection::kContributors, request->name()));
-    ASSIGN_OR_RETURN(const RequestKey key,
-                     KeyOf(caller.uri, request->request_id(), *request));
-    RETURN_IF_ERROR(
-        RunOnce(core, key,
-                [&](Transaction& transaction) -> StatusOr<std::string> {
-                  RETURN_IF_ERROR(Revoke(core, transaction, caller, id));
-                  return id;
-                })
-            .status());
-    return core.database.Transact([&](Transaction& transaction) {
-      *response = ToProto(*ContributorStore(transaction).Find(id));
-      return absl::OkStatus();
-    });
-  });
+  return Serve(
+      context_, *call, "AdminService.RevokeContributor", *request,
+      [&]() -> Status {
+        const Core& core = context_.core;
+        ASSIGN_OR_RETURN(const Caller caller, RequireOperator(core, *call));
+        ASSIGN_OR_RETURN(
+            const std::string id,
+            ParseResourceName(Collection::kContributors, request->name()));
+        ASSIGN_OR_RETURN(const RequestKey key,
+                         KeyOf(caller.uri, request->request_id(), *request));
+        RETURN_IF_ERROR(
+            RunOnce(core, key,
+                    [&](Transaction& transaction) -> StatusOr<std::string> {
+                      RETURN_IF_ERROR(Revoke(core, transaction, caller, id));
+                      return id;
+                    })
+                .status());
+        context_.streams.EndStreamsOf(
+            manifest::Identity{.federation = core.settings.federation,
+                               .role = manifest::Role::kContributor,
+                               .id = id}
+                .ToUri(),
+            rpc::WithErrorInfo(
+                PermissionDenied("contributors/{} is revoked", id),
+                {.reason = rpc::kRevoked}));
+        return core.database.Transact([&](Transaction& transaction) {
+          *response = ToProto(*ContributorStore(transaction).Find(id));
+          return absl::OkStatus();
+        });
+      });
 }
 
 grpc::Status AdminServiceImpl::ListAllContributions(
     grpc::ServerContext* call, const v1::ListAllContributionsRequest* request,
     v1::ListContributionsResponse* response) {
-  return Serve("ListAllContributions", [&]() -> Status {
-    RETURN_IF_ERROR(RequireOperator(context_.core, *call).status());
-    v1::ListContributionsRequest all;
-    all.set_page_size(request->page_size());
-    all.set_page_token(request->page_token());
-    return ListContributionPage(context_.core, "", all, *response);
-  });
+  return Serve(
+      context_, *call, "AdminService.ListAllContributions", *request,
+      [&]() -> Status {
+        RETURN_IF_ERROR(RequireOperator(context_.core, *call).status());
+        v1::ListContributionsRequest all;
+        all.set_page_size(request->page_size());
+        all.set_page_token(request->page_token());
+        return ListContributionPage(context_.core, "", all, *response);
+      });
 }
 
 grpc::Status AdminServiceImpl::GetAnyContribution(
     grpc::ServerContext* call, const v1::GetContributionRequest* request,
     v1::Contribution* response) {
-  return Serve("GetAnyContribution", [&]() -> Status {
-    const Core& core = context_.core;
-    RETURN_IF_ERROR(RequireOperator(core, *call).status());
-    ASSIGN_OR_RETURN(
-        const std::string id,
-        ParseResourceName(Collection::kContributions, request->name()));
-    return core.database.Transact([&](Transaction& transaction) -> Status {
-      ASSIGN_OR_RETURN(*response, ReadContribution(transaction, id));
-      return absl::OkStatus();
-    });
-  });
+  return Serve(
+      context_, *call, "AdminService.GetAnyContribution", *request,
+      [&]() -> Status {
+        const Core& core = context_.core;
+        RETURN_IF_ERROR(RequireOperator(core, *call).status());
+        ASSIGN_OR_RETURN(
+            const std::string id,
+            ParseResourceName(Collection::kContributions, request->name()));
+        return core.database.Transact([&](Transaction& transaction) -> Status {
+          ASSIGN_OR_RETURN(*response, ReadContribution(transaction, id));
+          return absl::OkStatus();
+        });
+      });
 }
 
 grpc::Status AdminServiceImpl::DecideContribution(
     grpc::ServerContext* call, const v1::DecideContributionRequest* request,
     v1::Contribution* response) {
-  return Serve("DecideContribution", [&]() -> Status {
-    const Core& core = context_.core;
-    ASSIGN_OR_RETURN(const Caller caller, RequireOperator(core, *call));
-    ASSIGN_OR_RETURN(
-        const std::string id,
-        ParseResourceName(Collection::kContributions, request->name()));
-    const bool accept = request->outcome() == v1::Decision::OUTCOME_ACCEPTED;
-    if (!accept && request->outcome() != v1::Decision::OUTCOME_REJECTED) {
-      return InvalidArgument("outcome: wanted ACCEPTED or REJECTED");
-    }
-    if (!accept && request->reason().empty()) {
-      return InvalidArgument("reason: a rejection needs one");
-    }
-    ASSIGN_OR_RETURN(const RequestKey key,
-                     KeyOf(caller.uri, request->request_id(), *request));
-    const OperatorDecision decision{
-        .contribution = id,
-        .outcome = accept ? Outcome::kAccepted : Outcome::kRejected,
-        .reason = request->reason()};
-    RETURN_IF_ERROR(
-        RunOnce(core, key,
-                [&](Transaction& transaction) -> StatusOr<std::string> {
-                  RETURN_IF_ERROR(Decide(core, transaction, caller, decision));
-                  return id;
-                })
-            .status());
-    context_.jobs.Wake();
-    return core.database.Transact([&](Transaction& transaction) -> Status {
-      ASSIGN_OR_RETURN(*response, ReadContribution(transaction, id));
-      return absl::OkStatus();
-    });
-  });
+  return Serve(
+      context_, *call, "AdminService.DecideContribution", *request,
+      [&]() -> Status {
+        const Core& core = context_.core;
+        ASSIGN_OR_RETURN(const Caller caller, RequireOperator(core, *call));
+        ASSIGN_OR_RETURN(
+            const std::string id,
+            ParseResourceName(Collection::kContributions, request->name()));
+        const bool accept =
+            request->outcome() == v1::Decision::OUTCOME_ACCEPTED;
+        if (!accept && request->outcome() != v1::Decision::OUTCOME_REJECTED) {
+          return InvalidArgument("outcome: wanted ACCEPTED or REJECTED");
+        }
+        if (!accept && request->reason().empty()) {
+          return InvalidArgument("reason: a rejection needs one");
+        }
+        ASSIGN_OR_RETURN(const RequestKey key,
+                         KeyOf(caller.uri, request->request_id(), *request));
+        const OperatorDecision decision{
+            .contribution = id,
+            .outcome = accept ? Outcome::kAccepted : Outcome::kRejected,
+            .reason = request->reason()};
+        RETURN_IF_ERROR(
+            RunOnce(core, key,
+                    [&](Transaction& transaction) -> StatusOr<std::string> {
+                      RETURN_IF_ERROR(
+                          Decide(core, transaction, caller, decision));
+                      return id;
+                    })
+                .status());
+        context_.jobs.Wake();
+        return core.database.Transact([&](Transaction& transaction) -> Status {
+          ASSIGN_OR_RETURN(*response, ReadContribution(transaction, id));
+          return absl::OkStatus();
+        });
+      });
 }
 
 grpc::Status AdminServiceImpl::BuildRelease(
     grpc::ServerContext* call, const v1::BuildReleaseRequest* request,
     v1::Release* response) {
-  return Serve("BuildRelease", [&]() -> Status {
-    const Core& core = context_.core;
-    ASSIGN_OR_RETURN(const Caller caller, RequireOperator(core, *call));
-    ASSIGN_OR_RETURN(const RequestKey key,
-                     KeyOf(caller.uri, request->request_id(), *request));
-    ASSIGN_OR_RETURN(
-        const std::string number,
-        RunOnce(core, key,
-                [&](Transaction& transaction) -> StatusOr<std::string> {
-                  ASSIGN_OR_RETURN(const int64_t created,
-                                   CreateRelease(core, transaction, caller,
-                                                 request->router_mode()));
-                  return std::to_string(created);
-                }));
-    context_.jobs.Wake();
-    return core.database.Transact([&](Transaction& transaction) -> Status {
-      ASSIGN_OR_RETURN(*response, ReadRelease(transaction, std::stoll(number)));
-      return absl::OkStatus();
-    });
-  });
+  return Serve(
+      context_, *call, "AdminService.BuildRelease", *request, [&]() -> Status {
+        const Core& core = context_.core;
+        ASSIGN_OR_RETURN(const Caller caller, RequireOperator(core, *call));
+        ASSIGN_OR_RETURN(const RequestKey key,
+                         KeyOf(caller.uri, request->request_id(), *request));
+        ASSIGN_OR_RETURN(
+            const std::string number,
+            RunOnce(core, key,
+                    [&](Transaction& transaction) -> StatusOr<std::string> {
+                      ASSIGN_OR_RETURN(const int64_t created,
+                                       CreateRelease(core, transaction, caller,
+                                                     request->router_mode()));
+                      return std::to_string(created);
+                    }));
+        context_.jobs.Wake();
+        return core.database.Transact([&](Transaction& transaction) -> Status {
+          ASSIGN_OR_RETURN(*response,
+                           ReadRelease(transaction, std::stoll(number)));
+          return absl::OkStatus();
+        });
+      });
 }
 
 Status AdminServiceImpl::PublishAnchor(
@@ -247,76 +271,86 @@ Status AdminServiceImpl::PublishAnchor(
 grpc::Status AdminServiceImpl::PublishAnchor(
     grpc::ServerContext* call, const v1::PublishAnchorRequest* request,
     grpc::ServerWriter<v1::PublishAnchorEvent>* writer) {
-  return Serve("PublishAnchor",
+  return Serve(context_, *call, "AdminService.PublishAnchor", *request,
                [&] { return PublishAnchor(*call, *request, *writer); });
 }
 
 grpc::Status AdminServiceImpl::ListWithdrawals(
     grpc::ServerContext* call, const v1::ListWithdrawalsRequest* request,
     v1::ListWithdrawalsResponse* response) {
-  return Serve("ListWithdrawals", [&]() -> Status {
-    const Core& core = context_.core;
-    RETURN_IF_ERROR(RequireOperator(core, *call).status());
-    ASSIGN_OR_RETURN(
-        const Page page,
-        ParsePage(request->page_size(), request->page_token(), "withdrawals"));
-    ASSIGN_OR_RETURN(const int64_t before, page.Before());
-    return core.database.Transact([&](Transaction& transaction) {
-      const std::vector<WithdrawalRow> rows =
-          WithdrawalStore(transaction).List(before, page.size);
-      for (const WithdrawalRow& row : rows) {
-        *response->add_withdrawals() = ToProto(row);
-      }
-      if (static_cast<int64_t>(rows.size()) == page.size) {
-        response->set_next_page_token(
-            NextPageToken("withdrawals", std::to_string(rows.back().sequence)));
-      }
-      return absl::OkStatus();
-    });
-  });
+  return Serve(context_, *call, "AdminService.ListWithdrawals", *request,
+               [&]() -> Status {
+                 const Core& core = context_.core;
+                 RETURN_IF_ERROR(RequireOperator(core, *call).status());
+                 ASSIGN_OR_RETURN(
+                     const Page page,
+                     ParsePage(request->page_size(), request->page_token(),
+                               "withdrawals"));
+                 ASSIGN_OR_RETURN(const int64_t before, page.Before());
+                 return core.database.Transact([&](Transaction& transaction) {
+                   const std::vector<WithdrawalRow> rows =
+                       WithdrawalStore(transaction).List(before, page.size);
+                   for (const WithdrawalRow& row : rows) {
+                     *response->add_withdrawals() = ToProto(row);
+                   }
+                   if (static_cast<int64_t>(rows.size()) == page.size) {
+                     response->set_next_page_token(NextPageToken(
+                         "withdrawals", std::to_string(rows.back().sequence)));
+                   }
+                   return absl::OkStatus();
+                 });
+               });
 }
 
 grpc::Status AdminServiceImpl::CollectGarbage(
-    grpc::ServerContext* call, const v1::CollectGarbageRequest*,
+    grpc::ServerContext* call, const v1::CollectGarbageRequest* request,
     v1::CollectGarbageResponse* response) {
-  return Serve("CollectGarbage", [&]() -> Status {
-    RETURN_IF_ERROR(RequireOperator(context_.core, *call).status());
-    ASSIGN_OR_RETURN(const CollectionReport report,
-                     context_.core.catalog.Collect());
-    response->set_deleted_blobs(report.deleted_blobs);
-    response->set_deleted_bytes(report.deleted_bytes);
-    response->set_deleted_uploads(report.deleted_uploads);
-    return absl::OkStatus();
-  });
+  return Serve(
+      context_, *call, "AdminService.CollectGarbage", *request,
+      [&]() -> Status {
+        RETURN_IF_ERROR(RequireOperator(context_.core, *call).status());
+        ASSIGN_OR_RETURN(const CollectionReport report,
+                         context_.core.catalog.Collect());
+        response->set_deleted_blobs(report.deleted_blobs);
+        response->set_deleted_bytes(report.deleted_bytes);
+        response->set_deleted_uploads(report.deleted_uploads);
+        return absl::OkStatus();
+      });
 }
 
 grpc::Status AdminServiceImpl::GetStatus(grpc::ServerContext* call,
-                                         const v1::GetStatusRequest*,
+                                         const v1::GetStatusRequest* request,
                                          v1::GetStatusResponse* response) {
-  return Serve("GetStatus", [&]() -> Status {
-    const Core& core = context_.core;
-    RETURN_IF_ERROR(RequireOperator(core, *call).status());
-    response->set_federation(core.settings.federation);
-    response->set_version(context_.version);
-    return core.database.Transact([&](Transaction& transaction) {
-      for (const JobRow& row : JobStore(transaction).List()) {
-        v1::Job& job = *response->add_jobs();
-        job.set_id(row.id());
-        job.set_kind(std::string(ToString(row.kind)));
-        job.set_subject(row.subject);
-        job.set_state(row.running ? "RUNNING" : "QUEUED");
-      }
-      response->set_contributors(ContributorStore(transaction).Count());
-      response->set_accepted_contributions(
-          ContributionStore(transaction).CountAccepted());
-      if (const auto latest = ReleaseStore(transaction).Latest()) {
-        response->set_latest_release(manifest::ReleaseName(latest->number));
-      }
-      response->set_blob_bytes(BlobTable(transaction).TotalBytes());
-      response->set_audit_records(AuditLog(transaction).Head().size());
-      return absl::OkStatus();
-    });
-  });
+  return Serve(
+      context_, *call, "AdminService.GetStatus", *request, [&]() -> Status {
+        const Core& core = context_.core;
+        RETURN_IF_ERROR(RequireOperator(core, *call).status());
+        response->set_federation(core.settings.federation);
+        response->set_version(context_.version);
+        ASSIGN_OR_RETURN(const std::vector<MissingBlob> missing,
+                         core.catalog.FindMissing(kMaxMissingBlobs));
+        for (const MissingBlob& blob : missing) {
+          response->add_missing_blobs(blob.name.ToString());
+        }
+        return core.database.Transact([&](Transaction& transaction) {
+          for (const JobRow& row : JobStore(transaction).List()) {
+            v1::Job& job = *response->add_jobs();
+            job.set_id(row.id());
+            job.set_kind(std::string(ToString(row.kind)));
+            job.set_subject(row.subject);
+            job.set_state(row.running ? "RUNNING" : "QUEUED");
+          }
+          response->set_contributors(ContributorStore(transaction).Count());
+          response->set_accepted_contributions(
+              ContributionStore(transaction).CountAccepted());
+          if (const auto latest = ReleaseStore(transaction).Latest()) {
+            response->set_latest_release(manifest::ReleaseName(latest->number));
+          }
+          response->set_blob_bytes(BlobTable(transaction).TotalBytes());
+          response->set_audit_records(AuditLog(transaction).Head().size());
+          return absl::OkStatus();
+        });
+      });
 }
 
 }  // namespace tributary::coordinator

@@ -17,6 +17,13 @@ class AdminServiceImpl final : public v1::AdminService::Service {
   grpc::Status ListContributors(
       grpc::ServerContext* call, const v1::ListContributorsRequest* request,
       v1::ListContributorsResponse* response) override;
+  grpc::Status GetContributor(grpc::ServerContext* call,
+                              const v1::GetContributorRequest* request,
+                              v1::Contributor* response) override;
+  grpc::Status UpdateContributorPolicy(
+      grpc::ServerContext* call,
+      const v1::UpdateContributorPolicyRequest* request,
+      v1::Contributor* response) override;
   grpc::Status RevokeContributor(grpc::ServerContext* call,
                                  const v1::RevokeContributorRequest* request,
                                  v1::Contributor* response) override;
@@ -35,6 +42,9 @@ class AdminServiceImpl final : public v1::AdminService::Service {
   grpc::Status PublishAnchor(
       grpc::ServerContext* call, const v1::PublishAnchorRequest* request,
       grpc::ServerWriter<v1::PublishAnchorEvent>* writer) override;
+  grpc::Status CreateWithdrawal(grpc::ServerContext* call,
+                                const v1::CreateWithdrawalRequest* request,
+                                v1::Withdrawal* response) override;
   grpc::Status ListWithdrawals(grpc::ServerContext* call,
                                const v1::ListWithdrawalsRequest* request,
                                v1::ListWithdrawalsResponse* response) override;
@@ -46,6 +56,13 @@ class AdminServiceImpl final : public v1::AdminService::Service {
                          v1::GetStatusResponse* response) override;
 
  private:
+  Status UpdateContributorPolicy(
+      grpc::ServerContext& call,
+      const v1::UpdateContributorPolicyRequest& request,
+      v1::Contributor& response);
+  Status CreateWithdrawal(grpc::ServerContext& call,
+                          const v1::CreateWithdrawalRequest& request,
+                          v1::Withdrawal& response);
   Status CreateInvitation(grpc::ServerContext& call,
                           const v1::CreateInvitationRequest& request,
                           v1::CreateInvitationResponse& response);

@@ -32,7 +32,13 @@ Status CheckKnown(const Core& core, const std::string& id, Revoked revoked) {
   return absl::OkStatus();
 }
 
-StatusOr<Caller> Identify(const Core& core, const grpc::ServerContext& context,
+std::string UriOf(const rpc::PeerIdentity& peer) {
+  return fmt::format("spiffe://{}/{}/{}", peer.federation,
+                     rpc::RoleName(peer.role), peer.id);
+}
+
+StatusOr<Caller> Identify(const Core& core,
+                          const grpc::ServerContextBase& context,
                           Revoked revoked) {
   ASSIGN_OR_RETURN(const rpc::PeerIdentity peer,
                    rpc::PeerOf(*context.auth_context()));
@@ -40,53 +46,62 @@ StatusOr<Caller> Identify(const Core& core, const grpc::ServerContext& context,
     return Unauthenticated("the certificate is of federation {}, this is {}",
                            peer.federation, core.settings.federation);
   }
-  const bool contributor = peer.role == rpc::PeerRole::kContributor;
-  if (contributor) {
+  if (peer.role == rpc::PeerRole::kContributor) {
     RETURN_IF_ERROR(CheckKnown(core, peer.id, revoked));
   }
-  return Caller{.uri = "spiffe://" + peer.federation +
-                       (contributor ? "/contributor/" : "/operator/") + peer.id,
-                .role = peer.role,
-                .id = peer.id};
+  return Caller{.uri = UriOf(peer), .role = peer.role, .id = peer.id};
 }
 
 Status CheckIsContributor(const Caller& caller) {
-  return caller.is_operator() ? PermissionDenied(
-                                    "this call is for contributors, the "
-                                    "certificate is an operator's")
-                              : absl::OkStatus();
+  return caller.role == rpc::PeerRole::kContributor
+             ? absl::OkStatus()
+             : PermissionDenied(
+                   "this call is for contributors, the certificate is of the "
+                   "{} {}",
+                   rpc::RoleName(caller.role), caller.id);
 }
 
 }  // namespace
 
 StatusOr<Caller> RequireReader(const Core& core,
-                               const grpc::ServerContext& context) {
+                               const grpc::ServerContextBase& context) {
   return Identify(core, context, Revoked::kRefused);
 }
 
 StatusOr<Caller> RequireContributor(const Core& core,
-                                    const grpc::ServerContext& context) {
+                                    const grpc::ServerContextBase& context) {
   ASSIGN_OR_RETURN(Caller caller, RequireReader(core, context));
   RETURN_IF_ERROR(CheckIsContributor(caller));
   return caller;
 }
 
 StatusOr<Caller> RequireOwner(const Core& core,
-                              const grpc::ServerContext& context) {
+                              const grpc::ServerContextBase& context) {
   ASSIGN_OR_RETURN(Caller caller, Identify(core, context, Revoked::kAllowed));
   RETURN_IF_ERROR(CheckIsContributor(caller));
   return caller;
 }
 
 StatusOr<Caller> RequireOperator(const Core& core,
-                                 const grpc::ServerContext& context) {
+                                 const grpc::ServerContextBase& context) {
   ASSIGN_OR_RETURN(Caller caller, RequireReader(core, context));
   if (!caller.is_operator()) {
     return PermissionDenied(
-        "this call is for operators, the certificate is of contributors/{}",
-        caller.id);
+        "this call is for operators, the certificate is of the {} {}",
+        rpc::RoleName(caller.role), caller.id);
   }
   return caller;
+}
+
+Status CheckStillAllowed(const Core& core, const Caller& caller) {
+  return caller.role == rpc::PeerRole::kContributor
+             ? CheckKnown(core, caller.id, Revoked::kRefused)
+             : absl::OkStatus();
+}
+
+std::string PeerUri(const grpc::ServerContextBase& context) {
+  const auto peer = rpc::PeerOf(*context.auth_context());
+  return peer.ok() ? UriOf(*peer) : "";
 }
 
 }  // namespace tributary::coordinator

@@ -25,19 +25,26 @@ struct Caller {
 // A contributor of this federation that is not revoked. UNAUTHENTICATED: no or
 // another federation's certificate. PERMISSION_DENIED: revoked, or an operator.
 StatusOr<Caller> RequireContributor(const Core& core,
-                                    const grpc::ServerContext& context);
+                                    const grpc::ServerContextBase& context);
 
 // A contributor that may have been revoked: its data are its own still, so it
 // can withdraw them and ask what became of that, and nothing else.
 StatusOr<Caller> RequireOwner(const Core& core,
-                              const grpc::ServerContext& context);
+                              const grpc::ServerContextBase& context);
 
 // An operator of this federation. Errors likewise.
 StatusOr<Caller> RequireOperator(const Core& core,
-                                 const grpc::ServerContext& context);
+                                 const grpc::ServerContextBase& context);
 
-// Either of them.
+// Any certificate of this federation: contributors that are not revoked,
+// operators, readers.
 StatusOr<Caller> RequireReader(const Core& core,
-                               const grpc::ServerContext& context);
+                               const grpc::ServerContextBase& context);
+
+// Again for a stream that runs: PERMISSION_DENIED once the caller is revoked.
+Status CheckStillAllowed(const Core& core, const Caller& caller);
+
+// The identity URI of the verified certificate, for the log; empty without one.
+std::string PeerUri(const grpc::ServerContextBase& context);
 
 }  // namespace tributary::coordinator

@@ -2,11 +2,14 @@
 
 #include "coordinator/service/authorisation.h"
 #include "coordinator/service/service_context.h"
+#include "coordinator/storage/contribution_store.h"
 #include "tributary/v1/contribution.grpc.pb.h"
 
 namespace tributary::coordinator {
 
-class ContributionServiceImpl final : public v1::ContributionService::Service {
+class ContributionServiceImpl final
+    : public v1::ContributionService::WithCallbackMethod_WatchContribution<
+          v1::ContributionService::Service> {
  public:
   explicit ContributionServiceImpl(const ServiceContext& context)
       : context_(context) {}
@@ -23,9 +26,9 @@ class ContributionServiceImpl final : public v1::ContributionService::Service {
   grpc::Status ListContributions(
       grpc::ServerContext* call, const v1::ListContributionsRequest* request,
       v1::ListContributionsResponse* response) override;
-  grpc::Status WatchContribution(
-      grpc::ServerContext* call, const v1::WatchContributionRequest* request,
-      grpc::ServerWriter<v1::Contribution>* writer) override;
+  grpc::ServerWriteReactor<v1::Contribution>* WatchContribution(
+      grpc::CallbackServerContext* call,
+      const v1::WatchContributionRequest* request) override;
   grpc::Status WithdrawContribution(
       grpc::ServerContext* call, const v1::WithdrawContributionRequest* request,
       v1::Withdrawal* response) override;
@@ -34,15 +37,17 @@ class ContributionServiceImpl final : public v1::ContributionService::Service {
                              v1::Withdrawal* response) override;
 
  private:
-  Status Watch(grpc::ServerContext& call,
-               const v1::WatchContributionRequest& request,
-               grpc::ServerWriter<v1::Contribution>& writer);
   Status Withdraw(grpc::ServerContext& call,
                   const v1::WithdrawContributionRequest& request,
                   v1::Withdrawal& response);
 
   const ServiceContext& context_;
 };
+
+// The caller's contribution of that name. NOT_FOUND: it has none.
+StatusOr<ContributionRow> ReadOwnContribution(const Core& core,
+                                              const Caller& caller,
+                                              const std::string& name);
 
 // A page of contributions, of one contributor or of all ("").
 Status ListContributionPage(const Core& core, const std::string& contributor,

@@ -126,44 +126,48 @@ Status EnrolmentServiceImpl::Enrol(const v1::EnrolRequest& request,
   return absl::OkStatus();
 }
 
-grpc::Status EnrolmentServiceImpl::Enrol(grpc::ServerContext*,
+grpc::Status EnrolmentServiceImpl::Enrol(grpc::ServerContext* call,
                                          const v1::EnrolRequest* request,
                                          v1::EnrolResponse* response) {
-  return Serve("Enrol", [&] { return Enrol(*request, *response); });
+  return Serve(context_, *call, "EnrolmentService.Enrol", *request,
+               [&] { return Enrol(*request, *response); });
 }
 
 grpc::Status EnrolmentServiceImpl::RenewCertificate(
     grpc::ServerContext* call, const v1::RenewCertificateRequest* request,
     v1::RenewCertificateResponse* response) {
-  return Serve("RenewCertificate", [&]() -> Status {
-    const Core& core = context_.core;
-    ASSIGN_OR_RETURN(const Caller caller, RequireContributor(core, *call));
-    ASSIGN_OR_RETURN(const RequestKey key,
-                     KeyOf(caller.uri, request->request_id(), *request));
-    ASSIGN_OR_RETURN(
-        const std::string key_id,
-        RunOnce(
-            core, key, [&](Transaction& transaction) -> StatusOr<std::string> {
-              ASSIGN_OR_RETURN(const CertificateRow certificate,
-                               IssueContributorCertificate(
-                                   context_, transaction, caller.id,
-                                   request->certificate_signing_request_pem()));
-              RETURN_IF_ERROR(core.Audit(
-                  transaction,
-                  {.actor = caller.uri,
-                   .action = "contributor.renew",
-                   .subject =
-                       ResourceName(Collection::kContributors, caller.id)},
-                  {{"serial", certificate.serial},
-                   {"key_id", certificate.key_id}}));
-              return certificate.key_id;
-            }));
-    ASSIGN_OR_RETURN(*response->mutable_certificate_pem(),
-                     PemOf(core, caller.id, key_id));
-    response->set_ca_certificate_pem(context_.ca.certificate().ToPem());
-    response->set_signing_certificate_pem(context_.signer_certificate_pem);
-    return absl::OkStatus();
-  });
+  return Serve(
+      context_, *call, "EnrolmentService.RenewCertificate", *request,
+      [&]() -> Status {
+        const Core& core = context_.core;
+        ASSIGN_OR_RETURN(const Caller caller, RequireContributor(core, *call));
+        ASSIGN_OR_RETURN(const RequestKey key,
+                         KeyOf(caller.uri, request->request_id(), *request));
+        ASSIGN_OR_RETURN(
+            const std::string key_id,
+            RunOnce(core, key,
+                    [&](Transaction& transaction) -> StatusOr<std::string> {
+                      ASSIGN_OR_RETURN(
+                          const CertificateRow certificate,
+                          IssueContributorCertificate(
+                              context_, transaction, caller.id,
+                              request->certificate_signing_request_pem()));
+                      RETURN_IF_ERROR(core.Audit(
+                          transaction,
+                          {.actor = caller.uri,
+                           .action = "contributor.renew",
+                           .subject = ResourceName(Collection::kContributors,
+                                                   caller.id)},
+                          {{"serial", certificate.serial},
+                           {"key_id", certificate.key_id}}));
+                      return certificate.key_id;
+                    }));
+        ASSIGN_OR_RETURN(*response->mutable_certificate_pem(),
+                         PemOf(core, caller.id, key_id));
+        response->set_ca_certificate_pem(context_.ca.certificate().ToPem());
+        response->set_signing_certificate_pem(context_.signer_certificate_pem);
+        return absl::OkStatus();
+      });
 }
 
 }  // namespace tributary::coordinator

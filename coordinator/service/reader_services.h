@@ -36,6 +36,9 @@ class ReleaseServiceImpl final : public v1::ReleaseService::Service {
   grpc::Status ListReleases(grpc::ServerContext* call,
                             const v1::ListReleasesRequest* request,
                             v1::ListReleasesResponse* response) override;
+  grpc::Status ListReleaseExperts(
+      grpc::ServerContext* call, const v1::ListReleaseExpertsRequest* request,
+      v1::ListReleaseExpertsResponse* response) override;
   grpc::Status ReportEvaluation(
       grpc::ServerContext* call, const v1::ReportEvaluationRequest* request,
       v1::ReportEvaluationResponse* response) override;

@@ -1,10 +1,11 @@
 #include "coordinator/service/server.h"
 
-#include <grpcpp/ext/health_check_service_server_builder_option.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/server_builder.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "common/base/log.h"
@@ -15,6 +16,9 @@
 #include "coordinator/service/contribution_service.h"
 #include "coordinator/service/enrolment_service.h"
 #include "coordinator/service/reader_services.h"
+#include "coordinator/storage/blob_table.h"
+#include "coordinator/storage/contribution_store.h"
+#include "coordinator/storage/job_store.h"
 #include "coordinator/storage/request_store.h"
 
 namespace tributary::coordinator {
@@ -24,7 +28,22 @@ constexpr std::chrono::seconds kDrainTime(5);
 constexpr std::chrono::seconds kMaintenanceInterval(10);
 constexpr int kCollectEvery = 360;  // maintenance intervals: an hour
 constexpr int64_t kKeepRequestsS = 30 * crypto::kDaySeconds;
-constexpr int kMaxThreads = 256;
+// Of gRPC: short calls only, streams hold none.
+constexpr int kMaxThreads = 64;
+// All connections together; beyond it gRPC ends some of them.
+constexpr size_t kMaxBufferBytes = 1 << 30;
+constexpr int kMinPoolThreads = 2;
+// Health is asked for by these names, and by "" for the whole server.
+constexpr const char* kServices[] = {
+    "tributary.v1.AdminService",        "tributary.v1.AnchorService",
+    "tributary.v1.AuditService",        "tributary.v1.BlobService",
+    "tributary.v1.ContributionService", "tributary.v1.EnrolmentService",
+    "tributary.v1.ReleaseService"};
+
+int PoolThreads() {
+  return std::max<int>(kMinPoolThreads,
+                       static_cast<int>(std::thread::hardware_concurrency()));
+}
 
 }  // namespace
 
@@ -75,7 +94,12 @@ Server::Server(Options options, FileLock lock, ServerKeys keys,
       catalog_(*database_, *store_, options_.clock),
       core_{home_,      options_.settings, options_.clock,
             *database_, catalog_,          keys_.signer},
-      uploads_(options_.clock, rpc::kIdleStreamSeconds),
+      calls_(metrics_),
+      streams_(options_.clock,
+               {.idle_s = rpc::kIdleStreamSeconds,
+                .per_identity = options_.settings.server.max_streams}),
+      pool_(PoolThreads()),
+      changes_(*database_),
       jobs_(std::make_unique<JobRunner>(core_, *runner_)) {}
 
 StatusOr<std::unique_ptr<Server>> Server::Start(
@@ -116,14 +140,23 @@ Status Server::Listen() {
                      .runner = *runner_,
                      .jobs = *jobs_,
                      .uploads = uploads_,
+                     .streams = streams_,
+                     .changes = changes_,
+                     .pool = pool_,
+                     .calls = calls_,
                      .draining = draining_,
                      .public_address = public_address_,
                      .version = options_.version});
   grpc::EnableDefaultHealthCheckService(true);
+  if (options_.settings.server.reflection) {
+    // Of the process: every server that is built from now on has it.
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  }
   grpc::ServerBuilder builder;
   rpc::ConfigureServer(builder);
   grpc::ResourceQuota quota("coordinator");
   quota.SetMaxThreads(kMaxThreads);
+  quota.Resize(kMaxBufferBytes);
   builder.SetResourceQuota(quota);
   int port = 0;
   builder.AddListeningPort(listen, rpc::ServerCredentials(keys_.tls), &port);
@@ -134,6 +167,9 @@ Status Server::Listen() {
         "cannot listen on {}: the port is in use or the address is not this "
         "machine's; change listen_address in {}",
         listen, home_.config().string());
+  }
+  for (const char* service : kServices) {
+    server_->GetHealthCheckService()->SetServingStatus(service, true);
   }
   std::string host = listen.substr(0, listen.rfind(':'));
   if (IsWildcard(HostOf(listen))) {
@@ -150,8 +186,38 @@ Status Server::Listen() {
   } else {
     RETURN_IF_ERROR(MakeDirectories(home_.jobs()));
   }
+  RETURN_IF_ERROR(ExposeMetrics());
   maintenance_ = std::thread([this] { Maintain(); });
   return WriteFileAtomic(home_.address(), address_ + "\n");
+}
+
+Status Server::ExposeMetrics() {
+  const std::string& address = options_.settings.server.metrics_address;
+  return address.empty() ? absl::OkStatus()
+                         : metrics_.Expose(address, [this] { Measure(); });
+}
+
+void Server::Measure() {
+  const auto streams = streams_.Counts();
+  Metrics::Gauges gauges{
+      .uploads = streams[0], .downloads = streams[1], .watches = streams[2]};
+  gauges.disk_free_bytes = store_->FreeBytes().value_or(0);
+  const Status status = database_->Transact([&](Transaction& transaction) {
+    gauges.jobs = static_cast<int64_t>(JobStore(transaction).List().size());
+    gauges.blob_bytes =
+        static_cast<uint64_t>(BlobTable(transaction).TotalBytes());
+    gauges.contributions = ContributionStore(transaction).CountByState();
+    return absl::OkStatus();
+  });
+  if (!status.ok()) {
+    log::Error("metrics: {}", status.ToString());
+  }
+  metrics_.SetGauges(gauges);
+}
+
+std::string Server::MetricsText() {
+  Measure();
+  return metrics_.Text();
 }
 
 void Server::Maintain() {
@@ -164,7 +230,7 @@ void Server::Maintain() {
         return;
       }
     }
-    uploads_.CancelIdle();
+    EndIdleStreams();
     if (++intervals % kCollectEvery != 0) {
       continue;
     }
@@ -197,9 +263,11 @@ void Server::Shutdown() {
     }
     std::error_code error;
     std::filesystem::remove(home_.address(), error);
+    streams_.EndAll(Unavailable("the coordinator shuts down; try again later"));
     server_->Shutdown(std::chrono::system_clock::now() + kDrainTime);
   }
   jobs_->Stop();
+  metrics_.Hide();
   if (maintenance_.joinable()) {
     maintenance_.join();
   }

@@ -14,10 +14,15 @@
 #include "common/base/status.h"
 #include "coordinator/admission/task_runner.h"
 #include "coordinator/blob/directory_blob_store.h"
+#include "coordinator/service/call_log.h"
+#include "coordinator/service/change_notifier.h"
 #include "coordinator/service/job_runner.h"
+#include "coordinator/service/metrics.h"
 #include "coordinator/service/server_keys.h"
 #include "coordinator/service/service_context.h"
+#include "coordinator/service/stream_registry.h"
 #include "coordinator/service/upload_registry.h"
+#include "coordinator/service/work_pool.h"
 #include "coordinator/storage/blob_catalog.h"
 #include "coordinator/storage/core.h"
 #include "coordinator/storage/database.h"
@@ -55,6 +60,10 @@ class Server {
 
   // Runs what is due on this thread (Jobs::kManual).
   Status RunJobs() { return jobs_->RunDue(); }
+  // Ends streams that stand still; done by itself every few seconds.
+  void EndIdleStreams() { streams_.EndIdle(); }
+  // What Prometheus would get.
+  std::string MetricsText();
 
  private:
   class Services;
@@ -64,6 +73,9 @@ class Server {
          std::unique_ptr<DirectoryBlobStore> store,
          std::unique_ptr<TaskRunner> runner);
   Status Listen();
+  Status ExposeMetrics();
+  // Brings the gauges up to date.
+  void Measure();
   // Ends idle uploads; collects garbage and old request answers.
   void Maintain();
 
@@ -76,7 +88,12 @@ class Server {
   const std::unique_ptr<TaskRunner> runner_;
   BlobCatalog catalog_;
   const Core core_;
+  Metrics metrics_;
+  CallLog calls_;
   UploadRegistry uploads_;
+  StreamRegistry streams_;
+  WorkPool pool_;
+  ChangeNotifier changes_;
   CancellationToken draining_;
   std::string address_;
   std::string public_address_;

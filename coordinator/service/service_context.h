@@ -8,8 +8,12 @@
 #include "common/base/cancellation.h"
 #include "common/crypto/certificate_authority.h"
 #include "coordinator/admission/task_runner.h"
+#include "coordinator/service/call_log.h"
+#include "coordinator/service/change_notifier.h"
 #include "coordinator/service/job_runner.h"
+#include "coordinator/service/stream_registry.h"
 #include "coordinator/service/upload_registry.h"
+#include "coordinator/service/work_pool.h"
 #include "coordinator/storage/core.h"
 
 namespace tributary::coordinator {
@@ -23,6 +27,11 @@ struct ServiceContext {
   TaskRunner& runner;
   JobRunner& jobs;
   UploadRegistry& uploads;
+  StreamRegistry& streams;
+  ChangeNotifier& changes;
+  // Hashes, writes and fsyncs for streams.
+  WorkPool& pool;
+  CallLog& calls;
   // Cancelled when the server drains: long calls end.
   const CancellationToken& draining;
   // host:port that invitations carry.

@@ -4,51 +4,54 @@
 
 namespace tributary::coordinator {
 
-std::unique_ptr<UploadRegistry::Lease> UploadRegistry::Acquire(
-    const std::string& key, std::function<void()> cancel) {
-  std::unique_lock<std::mutex> lock(mutex_);
-  while (true) {
+void UploadRegistry::Acquire(const std::string& key, Claim claim) {
+  std::function<void(const Status&)> end;
+  std::function<void(std::unique_ptr<Lease>)> overtaken;
+  std::unique_ptr<Lease> lease;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const uint64_t id = next_id_++;
     const auto found = entries_.find(key);
     if (found == entries_.end()) {
-      break;
+      entries_[key] = {.holder = id, .end = claim.end};
+      lease = std::make_unique<Lease>(*this, key, id);
+    } else {
+      overtaken = std::move(found->second.waiting.granted);
+      end = found->second.end;
+      found->second.next = id;
+      found->second.waiting = claim;
     }
-    found->second.cancel();
-    released_.wait(lock);
   }
-  const uint64_t id = next_id_++;
-  entries_[key] = {.id = id,
-                   .cancel = std::move(cancel),
-                   .last_byte_s = clock_.MonotonicSeconds()};
-  return std::make_unique<Lease>(*this, key, id);
-}
-
-void UploadRegistry::CancelIdle() {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  const double now_s = clock_.MonotonicSeconds();
-  for (auto& [key, entry] : entries_) {
-    if (now_s - entry.last_byte_s > idle_s_) {
-      entry.cancel();
-    }
+  if (overtaken) {
+    overtaken(nullptr);
+  }
+  if (end) {
+    end(Aborted("another stream of yours has taken this upload over"));
+  }
+  if (lease) {
+    claim.granted(std::move(lease));
   }
 }
 
 void UploadRegistry::Release(const std::string& key, uint64_t id) {
+  std::function<void(std::unique_ptr<Lease>)> granted;
+  std::unique_ptr<Lease> lease;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     const auto found = entries_.find(key);
-    if (found != entries_.end() && found->second.id == id) {
-      entries_.erase(found);
+    if (found == entries_.end() || found->second.holder != id) {
+      return;
     }
+    Entry& entry = found->second;
+    if (!entry.waiting.granted) {
+      entries_.erase(found);
+      return;
+    }
+    granted = std::move(entry.waiting.granted);
+    lease = std::make_unique<Lease>(*this, key, entry.next);
+    entry = {.holder = entry.next, .end = std::move(entry.waiting.end)};
   }
-  released_.notify_all();
-}
-
-void UploadRegistry::Touch(const std::string& key, uint64_t id) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  const auto found = entries_.find(key);
-  if (found != entries_.end() && found->second.id == id) {
-    found->second.last_byte_s = clock_.MonotonicSeconds();
-  }
+  granted(std::move(lease));
 }
 
 }  // namespace tributary::coordinator

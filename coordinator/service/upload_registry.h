@@ -1,24 +1,20 @@
 #pragma once
 
-#include <condition_variable>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 
-#include "common/base/clock.h"
+#include "common/base/status.h"
 
 namespace tributary::coordinator {
 
-// Which upload streams are open: one per upload. A newer stream ends the older
-// one and waits until it has let go of the partial file.
+// Who writes which upload: one stream each. A newer stream ends the older one
+// and gets the upload once that has let go of the partial file.
 class UploadRegistry {
  public:
-  // `idle_s`: streams without a byte for this long are ended.
-  UploadRegistry(const Clock& clock, double idle_s)
-      : clock_(clock), idle_s_(idle_s) {}
-
   // The right to write one upload; given back with the object.
   class Lease {
    public:
@@ -27,8 +23,6 @@ class UploadRegistry {
     ~Lease() { registry_.Release(key_, id_); }
     Lease(const Lease&) = delete;
     Lease& operator=(const Lease&) = delete;
-    // Tells that a byte arrived.
-    void Touch() { registry_.Touch(key_, id_); }
 
    private:
     UploadRegistry& registry_;
@@ -36,28 +30,31 @@ class UploadRegistry {
     const uint64_t id_;
   };
 
-  // `cancel` ends the stream from another thread and may be called until the
-  // lease is gone.
-  std::unique_ptr<Lease> Acquire(const std::string& key,
-                                 std::function<void()> cancel);
+  // A stream that wants an upload. Both functions are called on any thread and
+  // must not call back into the registry.
+  struct Claim {
+    // Ends the stream: a newer one wants the upload. Called until the lease is
+    // given back.
+    std::function<void(const Status&)> end;
+    // Hands over the upload, or says (null) that a newer claim came first.
+    std::function<void(std::unique_ptr<Lease>)> granted;
+  };
 
-  // Ends idle streams.
-  void CancelIdle();
+  // `claim.granted` is called once, now or later.
+  void Acquire(const std::string& key, Claim claim);
 
  private:
   struct Entry {
-    uint64_t id = 0;
-    std::function<void()> cancel;
-    double last_byte_s = 0;
+    uint64_t holder = 0;
+    std::function<void(const Status&)> end;
+    // The newest claim that waits; empty functions when none does.
+    uint64_t next = 0;
+    Claim waiting;
   };
 
   void Release(const std::string& key, uint64_t id);
-  void Touch(const std::string& key, uint64_t id);
 
-  const Clock& clock_;
-  const double idle_s_;
   std::mutex mutex_;
-  std::condition_variable released_;
   // Guarded by mutex_.
   uint64_t next_id_ = 1;
   std::map<std::string, Entry> entries_;

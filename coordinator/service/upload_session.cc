@@ -103,7 +103,8 @@ Status UploadSession::OpenWriter() {
   StatusOr<std::unique_ptr<BlobWriter>> writer =
       core_.catalog.store().BeginWrite(
           target_.blob, row_.upload_id,
-          static_cast<uint64_t>(row_.committed_size));
+          {.size = static_cast<uint64_t>(row_.committed_size),
+           .hash_state = row_.hash_state});
   if (absl::IsDataLoss(writer.status())) {
     // The partial is not what the database says, as after restoring a backup:
     // the only way on is from the beginning.
@@ -111,35 +112,31 @@ Status UploadSession::OpenWriter() {
     RETURN_IF_ERROR(core_.catalog.store().DiscardWrite(row_.upload_id));
     row_.upload_id = RandomUuid();
     row_.committed_size = 0;
+    row_.hash_state.clear();
     RETURN_IF_ERROR(core_.database.Transact([&](Transaction& transaction) {
       UploadStore(transaction).Put(row_);
       return absl::OkStatus();
     }));
-    writer = core_.catalog.store().BeginWrite(target_.blob, row_.upload_id, 0);
+    writer = core_.catalog.store().BeginWrite(target_.blob, row_.upload_id, {});
   }
   ASSIGN_OR_RETURN(writer_, std::move(writer));
   return absl::OkStatus();
 }
 
-StatusOr<std::unique_ptr<UploadSession>> UploadSession::Open(
-    const Core& core, UploadRegistry& registry, Target target) {
-  const std::string key = target.contribution + "/" + target.blob.ToString();
-  auto cancel = target.cancel;
+StatusOr<std::unique_ptr<UploadSession>> UploadSession::Open(const Core& core,
+                                                             Target target) {
   std::unique_ptr<UploadSession> session(
       new UploadSession(core, std::move(target)));
   // Checked first: only the owner can take an upload over.
   RETURN_IF_ERROR(core.database.Transact(
       [&](Transaction& transaction) { return session->Inspect(transaction); }));
-  if (session->complete()) {
-    return session;
-  }
-  session->lease_ = registry.Acquire(key, std::move(cancel));
-  // The stream before this one has recorded what it had, or finished.
-  RETURN_IF_ERROR(session->TakeOver());
-  if (!session->complete()) {
-    RETURN_IF_ERROR(session->OpenWriter());
-  }
   return session;
+}
+
+Status UploadSession::Begin(std::unique_ptr<UploadRegistry::Lease> lease) {
+  lease_ = std::move(lease);
+  RETURN_IF_ERROR(TakeOver());
+  return complete() ? absl::OkStatus() : OpenWriter();
 }
 
 // Why progress could not be recorded.
@@ -162,9 +159,8 @@ Status UploadSession::Lost() {
       contribution ? ToString(contribution->state) : "gone");
 }
 
-Status UploadSession::Append(const std::string& bytes) {
-  RETURN_IF_ERROR(writer_->Append(bytes));
-  lease_->Touch();
+Status UploadSession::Append(std::span<const std::string_view> pieces) {
+  RETURN_IF_ERROR(writer_->Append(pieces));
   if (offset() - row_.committed_size >= rpc::kCommitIntervalBytes) {
     return Commit();
   }
@@ -176,6 +172,7 @@ Status UploadSession::Commit() {
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(const uint64_t durable, writer_->Sync());
+  row_.hash_state = writer_->HashState();
   bool recorded = false;
   bool live = false;
   RETURN_IF_ERROR(core_.database.Transact([&](Transaction& transaction) {

@@ -1,9 +1,10 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "common/base/status.h"
 #include "coordinator/service/upload_registry.h"
@@ -21,17 +22,21 @@ class UploadSession {
     std::string contributor;   // id of the caller
     std::string contribution;  // id
     BlobName blob;
-    // Ends this stream from another thread.
-    std::function<void()> cancel;
+    std::string Key() const { return contribution + "/" + blob.ToString(); }
   };
 
   // NOT_FOUND: the caller has no such contribution. INVALID_ARGUMENT: it does
   // not list the blob. FAILED_PRECONDITION: it takes no uploads any more.
   // RESOURCE_EXHAUSTED: the disk is nearly full. A complete blob gives a
-  // session that is complete().
+  // session that is complete(); any other one goes on with Begin.
   static StatusOr<std::unique_ptr<UploadSession>> Open(const Core& core,
-                                                       UploadRegistry& registry,
                                                        Target target);
+
+  // Takes the upload over with the right to it: the stream before this one has
+  // recorded what it had. May find it complete.
+  Status Begin(std::unique_ptr<UploadRegistry::Lease> lease);
+
+  const Target& target() const { return target_; }
 
   bool complete() const { return row_.complete; }
   // Durable bytes.
@@ -44,7 +49,7 @@ class UploadSession {
 
   // Takes the next bytes and commits every rpc::kCommitIntervalBytes.
   // ABORTED: another stream took over. FAILED_PRECONDITION: withdrawn.
-  Status Append(const std::string& bytes);
+  Status Append(std::span<const std::string_view> pieces);
   // Makes everything taken in durable and records it. Errors likewise.
   Status Commit();
   // All bytes are there: verifies and publishes the blob. INVALID_ARGUMENT with

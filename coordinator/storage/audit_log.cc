@@ -14,6 +14,16 @@ manifest::Chain AuditLog::Head() {
   return manifest::Chain(query.Integer(0) + 1, query.Text(1));
 }
 
+StatusOr<manifest::Chain> AuditLog::At(int64_t size) {
+  Query query(transaction_, "SELECT hash FROM audit WHERE position = ?",
+              size - 1);
+  if (!query.Next()) {
+    return OutOfRange("size: got {}, the audit log has {} records", size,
+                      Head().size());
+  }
+  return manifest::Chain(size, query.Text(0));
+}
+
 Status AuditLog::Append(const AuditEntry& entry, const Json& detail,
                         int64_t now_s) {
   manifest::Chain chain = Head();

@@ -27,6 +27,8 @@ class AuditLog {
   Status Append(const AuditEntry& entry, const Json& detail, int64_t now_s);
   // Size and hash of the newest record.
   manifest::Chain Head();
+  // The same after the first `size` records. OUT_OF_RANGE: there are fewer.
+  StatusOr<manifest::Chain> At(int64_t size);
   // Follows the chain from its beginning, calling `visit` for every record.
   // DATA_LOSS names the first record that does not fit.
   StatusOr<manifest::Chain> Verify(

@@ -137,6 +137,18 @@ int64_t ContributionStore::CountAccepted() {
   return Count(query);
 }
 
+std::vector<std::pair<std::string, int64_t>>
+ContributionStore::CountByState() {
+  Query query(transaction_,
+              "SELECT state, count(*) FROM contributions GROUP BY state "
+              "ORDER BY state");
+  std::vector<std::pair<std::string, int64_t>> counts;
+  while (query.Next()) {
+    counts.emplace_back(query.Text(0), query.Integer(1));
+  }
+  return counts;
+}
+
 int64_t ContributionStore::CountLive(std::string_view contributor) {
   Query query(transaction_,
               "SELECT count(*) FROM contributions WHERE contributor = ? AND "

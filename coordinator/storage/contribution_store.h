@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "coordinator/storage/database.h"
@@ -57,6 +58,8 @@ class ContributionStore {
   std::vector<ContributionRow> ListAccepted(std::string_view anchor_digest);
   std::vector<std::string> ListAcceptedIds(std::string_view anchor_digest);
   int64_t CountAccepted();
+  // {"ACCEPTED", 3}, ...; states without any are left out.
+  std::vector<std::pair<std::string, int64_t>> CountByState();
   // Contributions of a contributor that are not WITHDRAWN or PURGED.
   int64_t CountLive(std::string_view contributor);
 

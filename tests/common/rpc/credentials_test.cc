@@ -15,6 +15,7 @@ TEST(CredentialsTest, ParsesPeerUris) {
   EXPECT_EQ(contributor->role, PeerRole::kContributor);
   EXPECT_EQ(contributor->id, "alice");
   EXPECT_EQ(ParsePeerUri("spiffe://f/operator/op")->role, PeerRole::kOperator);
+  EXPECT_EQ(ParsePeerUri("spiffe://f/reader/r")->role, PeerRole::kReader);
 }
 
 TEST(CredentialsTest, RefusesEverythingElse) {

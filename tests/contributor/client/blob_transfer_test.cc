@@ -2,15 +2,18 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 
 #include "common/base/files.h"
 #include "common/crypto/digest.h"
 #include "common/rpc/status_conversion.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tributary/v1/blob.grpc.pb.h"
 
 namespace tributary::contributor {
 namespace {
@@ -125,9 +128,8 @@ class BlobTransferTest : public ::testing::Test {
     builder.RegisterService(&service_);
     server_ = builder.BuildAndStart();
     ASSERT_NE(server_, nullptr);
-    stub_ = v1::BlobService::NewStub(
-        grpc::CreateChannel("127.0.0.1:" + std::to_string(port),
-                            grpc::InsecureChannelCredentials()));
+    channel_ = grpc::CreateChannel("127.0.0.1:" + std::to_string(port),
+                                   grpc::InsecureChannelCredentials());
     for (size_t i = 0; i < 3'500'000; ++i) {
       bytes_ += static_cast<char>(i * 2654435761u >> 13);
     }
@@ -144,19 +146,19 @@ class BlobTransferTest : public ::testing::Test {
 
   Status Upload() {
     return UploadBlob(
-        *stub_,
+        channel_,
         {.contribution = "c", .blob = blob_, .file = folder_->path() / "file"},
         retry_, nullptr);
   }
   Status Download() {
-    return DownloadBlob(*stub_, blob_, *cache_, retry_, nullptr);
+    return DownloadBlob(channel_, blob_, *cache_, retry_, nullptr);
   }
   std::string& Stored() { return service_.committed[blob_.ToString()]; }
 
   std::optional<TemporaryDirectory> folder_;
   FakeBlobs service_;
   std::unique_ptr<grpc::Server> server_;
-  std::unique_ptr<v1::BlobService::Stub> stub_;
+  std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<BlobCache> cache_;
   std::string bytes_;
   manifest::BlobName blob_;
@@ -240,6 +242,42 @@ TEST_F(BlobTransferTest, FlippedBitsAreFetchedAnewOnce) {
   const Status status = Download();
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(service_.read_offsets, (std::vector<int64_t>{0, 0}));
+}
+
+TEST_F(BlobTransferTest, SeveralTransfersAddUpTheirProgress) {
+  const std::vector<uint64_t> sizes = {10, 0, 30, 40, 50, 60};
+  std::atomic<int> running{0};
+  std::atomic<int> most{0};
+  std::set<size_t> seen;
+  std::mutex mutex;
+  uint64_t last = 0;
+  const Status status = TransferAll(
+      sizes,
+      [&](size_t index, const TransferProgress& progress) -> Status {
+        most = std::max<int>(most, ++running);
+        progress(sizes[index] / 2, sizes[index]);
+        {
+          const std::lock_guard<std::mutex> lock(mutex);
+          seen.insert(index);
+        }
+        --running;
+        return absl::OkStatus();
+      },
+      [&](uint64_t done, uint64_t total) {
+        EXPECT_EQ(total, 190u);
+        EXPECT_LE(done, total);
+        last = done;
+      });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(seen.size(), sizes.size());
+  EXPECT_LE(most, kParallelTransfers);
+  EXPECT_EQ(last, 190u);
+  EXPECT_TRUE(absl::IsNotFound(TransferAll(
+      sizes,
+      [](size_t index, const TransferProgress&) {
+        return index == 2 ? absl::NotFoundError("x") : absl::OkStatus();
+      },
+      nullptr)));
 }
 
 TEST_F(BlobTransferTest, BytesThatStayWrongAreRefused) {

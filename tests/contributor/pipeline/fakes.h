@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -106,6 +107,8 @@ class FakeCoordinator : public CoordinatorClient {
   }
   Status Download(const manifest::BlobName& blob, BlobCache& cache,
                   const TransferProgress& /*progress*/) override {
+    // Files of one folder are fetched at the same time.
+    const std::lock_guard<std::mutex> lock(mutex);
     if (cache.Find(blob).ok()) {
       return absl::OkStatus();
     }
@@ -183,6 +186,10 @@ class FakeCoordinator : public CoordinatorClient {
   StatusOr<std::vector<v1::Release>> ListReleases() override {
     return std::vector<v1::Release>{release};
   }
+  StatusOr<std::vector<v1::ReleaseExpert>> ListReleaseExperts(
+      const std::string& /*name*/) override {
+    return experts;
+  }
   Status ReportEvaluation(
       const std::string& /*release*/,
       const std::vector<v1::Evaluation>& evaluations) override {
@@ -193,7 +200,7 @@ class FakeCoordinator : public CoordinatorClient {
       const std::string& /*request*/) override {
     return Internal("not asked for in these tests");
   }
-  StatusOr<v1::Checkpoint> GetCheckpoint() override {
+  StatusOr<v1::Checkpoint> GetCheckpoint(int64_t /*size*/) override {
     return Internal("not asked for in these tests");
   }
 
@@ -204,7 +211,9 @@ class FakeCoordinator : public CoordinatorClient {
   v1::Contribution decision;
   v1::Withdrawal withdrawal;
   v1::Release release;
+  std::vector<v1::ReleaseExpert> experts;
   std::vector<v1::Evaluation> reported;
+  std::mutex mutex;  // of Download
   std::vector<std::string> calls;
   Status upload_error;
   bool reachable = true;

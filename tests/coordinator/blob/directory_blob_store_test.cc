@@ -43,7 +43,7 @@ class DirectoryBlobStoreTest : public testing::Test {
   // What a kill would leave: bytes written but never synced nor recorded.
   void LeavePartial(const BlobName& name, const std::string& bytes,
                     size_t synced) {
-    auto writer = store_->BeginWrite(name, "up", 0);
+    auto writer = store_->BeginWrite(name, "up", {});
     ASSERT_TRUE(writer.ok()) << writer.status();
     ASSERT_TRUE((*writer)->Append(bytes.substr(0, synced)).ok());
     ASSERT_EQ((*writer)->Sync().value_or(0), synced);
@@ -57,7 +57,7 @@ class DirectoryBlobStoreTest : public testing::Test {
 TEST_F(DirectoryBlobStoreTest, WritesAndReadsBack) {
   const std::string bytes(300'000, 'x');
   const BlobName name = NameOf(bytes);
-  auto writer = store_->BeginWrite(name, "up", 0);
+  auto writer = store_->BeginWrite(name, "up", {});
   ASSERT_TRUE(writer.ok()) << writer.status();
   ASSERT_TRUE((*writer)->Append(bytes).ok());
   EXPECT_FALSE(store_->Contains(name).value_or(true));
@@ -78,7 +78,7 @@ TEST_F(DirectoryBlobStoreTest, ResumesAtTheRecordedOffset) {
   const BlobName name = NameOf(bytes);
   LeavePartial(name, "The recorded part. Garbage beyond", 19);
   Reopen();
-  auto writer = store_->BeginWrite(name, "up", 19);
+  auto writer = store_->BeginWrite(name, "up", {.size = 19});
   ASSERT_TRUE(writer.ok()) << writer.status();
   EXPECT_EQ((*writer)->offset(), 19u);
   EXPECT_EQ(fs::file_size(directory_->path() / "uploads/up"), 19u);
@@ -90,7 +90,7 @@ TEST_F(DirectoryBlobStoreTest, ResumesAtTheRecordedOffset) {
 TEST_F(DirectoryBlobStoreTest, StartingAgainAtZeroForgetsThePartial) {
   const std::string bytes = "fresh";
   LeavePartial(NameOf(bytes), "stal", 4);
-  auto writer = store_->BeginWrite(NameOf(bytes), "up", 0);
+  auto writer = store_->BeginWrite(NameOf(bytes), "up", {});
   ASSERT_TRUE(writer.ok());
   ASSERT_TRUE((*writer)->Append(bytes).ok());
   EXPECT_TRUE((*writer)->Commit().ok());
@@ -98,14 +98,16 @@ TEST_F(DirectoryBlobStoreTest, StartingAgainAtZeroForgetsThePartial) {
 
 TEST_F(DirectoryBlobStoreTest, LostPartialIsDataLoss) {
   const BlobName name = NameOf("0123456789");
-  EXPECT_TRUE(absl::IsDataLoss(store_->BeginWrite(name, "gone", 5).status()));
+  EXPECT_TRUE(
+      absl::IsDataLoss(store_->BeginWrite(name, "gone", {.size = 5}).status()));
   LeavePartial(name, "0123", 4);
-  EXPECT_TRUE(absl::IsDataLoss(store_->BeginWrite(name, "up", 5).status()));
+  EXPECT_TRUE(
+      absl::IsDataLoss(store_->BeginWrite(name, "up", {.size = 5}).status()));
 }
 
 TEST_F(DirectoryBlobStoreTest, WrongDigestDeletesThePartial) {
   const BlobName name = NameOf("right");
-  auto writer = store_->BeginWrite(name, "up", 0);
+  auto writer = store_->BeginWrite(name, "up", {});
   ASSERT_TRUE((*writer)->Append("wrong").ok());
   const Status status = (*writer)->Commit();
   EXPECT_TRUE(absl::IsInvalidArgument(status));
@@ -117,7 +119,7 @@ TEST_F(DirectoryBlobStoreTest, WrongDigestDeletesThePartial) {
 
 TEST_F(DirectoryBlobStoreTest, TooManyAndTooFewBytes) {
   const BlobName name = NameOf("four");
-  auto writer = store_->BeginWrite(name, "up", 0);
+  auto writer = store_->BeginWrite(name, "up", {});
   ASSERT_TRUE((*writer)->Append("fo").ok());
   EXPECT_TRUE(absl::IsFailedPrecondition((*writer)->Commit()));
   EXPECT_TRUE(absl::IsOutOfRange((*writer)->Append("urth")));
@@ -128,7 +130,7 @@ TEST_F(DirectoryBlobStoreTest, TooManyAndTooFewBytes) {
 TEST_F(DirectoryBlobStoreTest, SecondUploadOfTheSameBytes) {
   const std::string bytes = "the same from two owners";
   for (const char* id : {"one", "two"}) {
-    auto writer = store_->BeginWrite(NameOf(bytes), id, 0);
+    auto writer = store_->BeginWrite(NameOf(bytes), id, {});
     ASSERT_TRUE((*writer)->Append(bytes).ok());
     EXPECT_TRUE((*writer)->Commit().ok());
   }

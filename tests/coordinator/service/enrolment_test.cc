@@ -208,6 +208,40 @@ TEST_F(EnrolmentTest, RolesAreApart) {
   EXPECT_EQ(status->contributors(), 1);
 }
 
+TEST_F(EnrolmentTest, ReadersReadReleasesOnly) {
+  ASSERT_TRUE(federation_->PublishAnchor().ok());
+  const auto key = crypto::PrivateKey::Generate();
+  const auto certificate = federation_->ca().Issue(
+      key->public_key(), {.common_name = "library",
+                          .uris = {"spiffe://test/reader/library"},
+                          .usages = {crypto::KeyUsage::kClient}});
+  ASSERT_TRUE(certificate.ok()) << certificate.status();
+  const auto reader = federation_->Connect(
+      {.ca_certificate_pem = federation_->anonymous().ca_certificate_pem,
+       .certificate_pem = certificate->ToPem(),
+       .private_key_pem = key->ToPem()});
+  v1::GetAnchorRequest anchor;
+  anchor.set_name("anchors/current");
+  EXPECT_TRUE(Call<v1::Anchor>(*reader->anchors,
+                               &v1::AnchorService::Stub::GetAnchor, anchor)
+                  .ok());
+  EXPECT_TRUE(List(*reader).ok());
+  EXPECT_TRUE(absl::IsPermissionDenied(
+      Call<v1::ListContributionsResponse>(
+          *reader->contributions,
+          &v1::ContributionService::Stub::ListContributions,
+          v1::ListContributionsRequest())
+          .status()));
+  EXPECT_TRUE(absl::IsPermissionDenied(
+      Call<v1::GetStatusResponse>(*reader->admin,
+                                  &v1::AdminService::Stub::GetStatus,
+                                  v1::GetStatusRequest())
+          .status()));
+  const manifest::BlobName blob{std::string(64, 'a'), 1};
+  EXPECT_TRUE(absl::IsPermissionDenied(
+      Upload(*reader, "contributions/exp", blob, "x").status()));
+}
+
 TEST_F(EnrolmentTest, ManyAttemptsAreSlowedDown) {
   Status last;
   for (int i = 0; i < 200 && !absl::IsUnavailable(last); ++i) {

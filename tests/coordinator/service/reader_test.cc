@@ -25,6 +25,64 @@ TEST_F(ReaderTest, AReleaseThatHurtsPublicTextIsNotPublished) {
   EXPECT_EQ(federation_->BuildRelease()->name(), "releases/2");
 }
 
+TEST_F(ReaderTest, ReadersGetWhatEveryOwnerSigned) {
+  const auto bob = federation_->Enrol("bob");
+  ASSERT_TRUE(bob.ok());
+  ASSERT_TRUE(federation_->ContributeAndAdmit(*alice_, "exp-a", 1).ok());
+  ASSERT_TRUE(federation_->ContributeAndAdmit(*bob, "exp-b", 2).ok());
+  ASSERT_TRUE(federation_->BuildRelease().ok());
+  v1::ListReleaseExpertsRequest request;
+  request.set_name("releases/latest");
+  request.set_page_size(1);
+  std::vector<v1::ReleaseExpert> experts;
+  do {
+    const auto page = Call<v1::ListReleaseExpertsResponse>(
+        *alice_->stubs->releases, &v1::ReleaseService::Stub::ListReleaseExperts,
+        request);
+    ASSERT_TRUE(page.ok()) << page.status();
+    ASSERT_EQ(page->experts_size(), 1);
+    experts.push_back(page->experts(0));
+    request.set_page_token(page->next_page_token());
+  } while (!request.page_token().empty());
+  ASSERT_EQ(experts.size(), 2u);
+  EXPECT_EQ(experts[1].contribution(), "contributions/exp-b");
+  const auto certificate =
+      crypto::Certificate::FromPem(experts[1].certificate_pem());
+  ASSERT_TRUE(certificate.ok());
+  EXPECT_EQ(certificate->public_key(), bob->key.public_key());
+  EXPECT_TRUE(manifest::OpenExpertManifest(experts[1].manifest_envelope_json(),
+                                           certificate->public_key())
+                  .ok());
+  ASSERT_TRUE(federation_->Withdraw(*bob, "exp-b").ok());
+  request.set_name("releases/1");
+  request.clear_page_token();
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      Call<v1::ListReleaseExpertsResponse>(
+          *alice_->stubs->releases,
+          &v1::ReleaseService::Stub::ListReleaseExperts, request)
+          .status()));
+}
+
+TEST_F(ReaderTest, EarlierCheckpointsAreSignedAgain) {
+  const auto ask = [&](int64_t size) {
+    v1::GetCheckpointRequest request;
+    request.set_size(size);
+    return Call<v1::Checkpoint>(
+        *alice_->stubs->audit, &v1::AuditService::Stub::GetCheckpoint, request);
+  };
+  const auto before = ask(0);
+  ASSERT_TRUE(before.ok()) << before.status();
+  ASSERT_TRUE(federation_->Enrol("bob").ok());
+  EXPECT_GT(ask(0)->size(), before->size());
+  const auto again = ask(before->size());
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(again->head_hash(), before->head_hash());
+  EXPECT_TRUE(manifest::OpenAuditCheckpoint(again->envelope_json(),
+                                            federation_->signer())
+                  .ok());
+  EXPECT_TRUE(absl::IsOutOfRange(ask(1'000'000).status()));
+}
+
 TEST_F(ReaderTest, AnchorsArePublishedOnce) {
   EXPECT_EQ(federation_->PublishAnchor().value_or(""), anchor_digest_);
   const auto renamed = federation_->PublishAnchor("other");

@@ -33,6 +33,9 @@ class TestClock final : public Clock {
   double NowSeconds() const override {
     return Clock::NowSeconds() + offset_s_.load();
   }
+  double MonotonicSeconds() const override {
+    return Clock::MonotonicSeconds() + offset_s_.load();
+  }
   void Advance(double seconds) { offset_s_.store(offset_s_.load() + seconds); }
 
  private:
@@ -119,6 +122,7 @@ class TestFederation {
   Status RunJobs() { return server_->RunJobs(); }
 
   const std::string& address() const { return server_->address(); }
+  Server& server() { return *server_; }
   const Home& home() const { return home_; }
   const std::filesystem::path& path() const { return directory_.path(); }
   TestClock& clock() { return clock_; }

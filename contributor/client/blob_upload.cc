@@ -1,24 +1,27 @@
-#include "contributor/client/blob_transfer.h"
-
 #include <fcntl.h>
+#include <grpcpp/support/proto_buffer_reader.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <memory>
 #include <optional>
 
 #include "common/base/files.h"
+#include "common/rpc/blob_message.h"
 #include "common/rpc/blob_stream.h"
 #include "common/rpc/status_conversion.h"
+#include "contributor/client/blob_transfer.h"
 #include "contributor/client/call_guard.h"
+#include "contributor/client/raw_stream.h"
+#include "tributary/v1/blob.grpc.pb.h"
 
 namespace tributary::contributor {
 namespace {
 
-// A partial download is made durable this often.
-constexpr uint64_t kSyncBytes = 32 << 20;
+constexpr char kWriteMethod[] = "/tributary.v1.BlobService/Write";
 // Offset corrections in a row that may do without a pause.
 constexpr int kFreeCorrections = 3;
 constexpr int kQuerySeconds = 30;
@@ -28,12 +31,13 @@ void SetDeadline(grpc::ClientContext& context, int seconds) {
                        std::chrono::seconds(seconds));
 }
 
-StatusOr<std::string> ReadPiece(const FileDescriptor& file, uint64_t offset,
-                                uint64_t size) {
-  std::string bytes(size, '\0');
+StatusOr<grpc::Slice> ReadPiece(const FileDescriptor& file, uint64_t offset,
+                                size_t size) {
+  const grpc::Slice bytes(size);
+  auto* const data = const_cast<uint8_t*>(bytes.begin());
   size_t done = 0;
   while (done < size) {
-    const ssize_t got = pread(file.get(), bytes.data() + done, size - done,
+    const ssize_t got = pread(file.get(), data + done, size - done,
                               static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR) {
       continue;
@@ -66,11 +70,32 @@ std::optional<uint64_t> CorrectedOffset(const Status& status) {
   return value;
 }
 
+// How much goes into one message: as much as leaves in about a quarter of a
+// second, since the other side sees progress by whole messages.
+class PieceSize {
+ public:
+  size_t get() const { return size_; }
+  void Sent(double seconds) {
+    if (seconds < kAimSeconds) {
+      size_ = std::min<size_t>(size_ * 2, rpc::kMaxChunkBytes);
+    } else if (seconds > 4 * kAimSeconds) {
+      size_ = std::max(size_ / 2, kSmallest);
+    }
+  }
+
+ private:
+  static constexpr double kAimSeconds = 0.25;
+  static constexpr size_t kSmallest = 64 << 10;
+  size_t size_ = kSmallest;
+};
+
 class Uploader {
  public:
-  Uploader(v1::BlobService::StubInterface& stub, const BlobUpload& upload,
-           const RetryOptions& retry, const TransferProgress& progress)
-      : stub_(stub),
+  Uploader(const std::shared_ptr<grpc::Channel>& channel,
+           const BlobUpload& upload, const RetryOptions& retry,
+           const TransferProgress& progress)
+      : channel_(channel),
+        stub_(v1::BlobService::NewStub(channel)),
         upload_(upload),
         retry_(retry),
         progress_(progress),
@@ -119,7 +144,7 @@ class Uploader {
     request.set_contribution("contributions/" + upload_.contribution);
     v1::QueryWriteStatusResponse response;
     const Status status = rpc::FromGrpcStatus(
-        stub_.QueryWriteStatus(&context, request, &response));
+        stub_->QueryWriteStatus(&context, request, &response));
     if (absl::IsNotFound(status)) {
       offset = 0;
       return absl::OkStatus();
@@ -141,36 +166,64 @@ class Uploader {
     }
   }
 
-  Status Stream(const FileDescriptor& file, uint64_t offset) {
-    grpc::ClientContext context;
-    const CallGuard guard(context, retry_.cancellation);
-    v1::WriteResponse response;
-    const auto writer = stub_.Write(&context, &response);
+  // The message at `offset`; moves on behind it.
+  StatusOr<grpc::ByteBuffer> NextMessage(const FileDescriptor& file, bool first,
+                                         uint64_t& offset) {
     const uint64_t size = upload_.blob.size;
-    bool first = true;
+    const uint64_t piece = std::min<uint64_t>(piece_.get(), size - offset);
+    ASSIGN_OR_RETURN(const grpc::Slice data, ReadPiece(file, offset, piece));
+    const std::string blob = first ? upload_.blob.ToString() : "";
+    const std::string contribution =
+        first ? "contributions/" + upload_.contribution : "";
+    const uint64_t start = offset;
+    offset += piece;
+    return rpc::MakeWriteMessage({.resource_name = blob,
+                                  .contribution = contribution,
+                                  .write_offset = static_cast<int64_t>(start),
+                                  .finish_write = offset == size},
+                                 data);
+  }
+
+  Status Stream(const FileDescriptor& file, uint64_t offset) {
+    RawStream stream(channel_, kWriteMethod, retry_.cancellation);
+    const uint64_t size = upload_.blob.size;
+    ASSIGN_OR_RETURN(grpc::ByteBuffer message, NextMessage(file, true, offset));
     bool open = true;
-    while (open && (first || offset < size)) {
-      const uint64_t piece =
-          std::min<uint64_t>(rpc::kMaxChunkBytes, size - offset);
-      v1::WriteRequest request;
-      if (first) {
-        request.set_resource_name(upload_.blob.ToString());
-        request.set_contribution("contributions/" + upload_.contribution);
-        first = false;
+    while (open) {
+      const double start_s = SystemClock().MonotonicSeconds();
+      stream.StartWrite(message);
+      const uint64_t sent = offset;
+      const bool last = offset == size;
+      if (!last) {
+        // Read from disk while the piece before is on its way.
+        StatusOr<grpc::ByteBuffer> next = NextMessage(file, false, offset);
+        open = stream.FinishWrite();
+        RETURN_IF_ERROR(next.status());
+        message = *std::move(next);
+      } else {
+        open = stream.FinishWrite();
       }
-      request.set_write_offset(static_cast<int64_t>(offset));
-      ASSIGN_OR_RETURN(*request.mutable_data(), ReadPiece(file, offset, piece));
-      offset += piece;
-      request.set_finish_write(offset == size);
-      open = writer->Write(request);
+      piece_.Sent(SystemClock().MonotonicSeconds() - start_s);
       if (open && progress_) {
-        progress_(offset, size);
+        progress_(sent, size);
+      }
+      if (last) {
+        break;
       }
     }
     if (open) {
-      writer->WritesDone();
+      stream.WritesDone();
     }
-    RETURN_IF_ERROR(rpc::FromGrpcStatus(writer->Finish()));
+    grpc::ByteBuffer answer;
+    const bool answered = stream.Read(answer);
+    RETURN_IF_ERROR(stream.Finish());
+    v1::WriteResponse response;
+    grpc::ProtoBufferReader reader(&answer);
+    if (!answered || !response.ParseFromZeroCopyStream(&reader) ||
+        response.committed_size() < 0) {
+      return Internal("{}: the coordinator's answer to an upload is malformed",
+                      upload_.blob.ToString());
+    }
     const auto committed = static_cast<uint64_t>(response.committed_size());
     if (committed == size) {
       return absl::OkStatus();
@@ -180,88 +233,23 @@ class Uploader {
                        upload_.blob.ToString(), committed, size);
   }
 
-  v1::BlobService::StubInterface& stub_;
+  const std::shared_ptr<grpc::Channel>& channel_;
+  const std::unique_ptr<v1::BlobService::Stub> stub_;
   const BlobUpload& upload_;
   const RetryOptions& retry_;
   const TransferProgress& progress_;
   Retrier retrier_;
+  PieceSize piece_;
   bool complete_ = false;
   uint64_t committed_ = 0;
 };
 
-// One Read stream, appended to `download`.
-Status ReadStream(v1::BlobService::StubInterface& stub,
-                  const manifest::BlobName& blob, const RetryOptions& retry,
-                  const TransferProgress& progress,
-                  BlobCache::Download& download) {
-  grpc::ClientContext context;
-  const CallGuard guard(context, retry.cancellation);
-  v1::ReadRequest request;
-  request.set_resource_name(blob.ToString());
-  request.set_read_offset(static_cast<int64_t>(download.offset()));
-  const auto reader = stub.Read(&context, request);
-  v1::ReadResponse response;
-  uint64_t synced = download.offset();
-  Status local = absl::OkStatus();
-  while (local.ok() && reader->Read(&response)) {
-    local = download.Append(response.data());
-    if (local.ok() && progress) {
-      progress(download.offset(), blob.size);
-    }
-    if (local.ok() && download.offset() - synced >= kSyncBytes) {
-      synced = download.offset();
-      local = download.Sync();
-    }
-  }
-  if (!local.ok()) {
-    context.TryCancel();
-    while (reader->Read(&response)) {
-    }
-    reader->Finish();
-    return local;
-  }
-  RETURN_IF_ERROR(rpc::FromGrpcStatus(reader->Finish()));
-  return download.offset() == blob.size
-             ? absl::OkStatus()
-             : Unavailable("{}: the download stopped after {} bytes",
-                           blob.ToString(), download.offset());
-}
-
 }  // namespace
 
-Status UploadBlob(v1::BlobService::StubInterface& stub,
+Status UploadBlob(const std::shared_ptr<grpc::Channel>& channel,
                   const BlobUpload& upload, const RetryOptions& retry,
                   const TransferProgress& progress) {
-  return Uploader(stub, upload, retry, progress).Run();
-}
-
-Status DownloadBlob(v1::BlobService::StubInterface& stub,
-                    const manifest::BlobName& blob, BlobCache& cache,
-                    const RetryOptions& retry,
-                    const TransferProgress& progress) {
-  if (cache.Find(blob).ok()) {
-    return absl::OkStatus();
-  }
-  Retrier retrier(retry);
-  for (int wrong = 0;;) {
-    ASSIGN_OR_RETURN(BlobCache::Download download, cache.Open(blob));
-    const uint64_t before = download.offset();
-    Status status = before == blob.size
-                        ? absl::OkStatus()
-                        : ReadStream(stub, blob, retry, progress, download);
-    if (download.offset() > before) {
-      retrier.Progressed();
-      RETURN_IF_ERROR(download.Sync());
-    }
-    if (status.ok()) {
-      status = download.Finish().status();
-      if (absl::IsDataLoss(status) && ++wrong < 2) {
-        continue;
-      }
-      return status;
-    }
-    RETURN_IF_ERROR(retrier.AfterFailure(status));
-  }
+  return Uploader(channel, upload, retry, progress).Run();
 }
 
 }  // namespace tributary::contributor

@@ -1,0 +1,137 @@
+#include "coordinator/commands/reader_command.h"
+
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "common/base/clock.h"
+#include "common/base/files.h"
+#include "common/base/json.h"
+#include "common/base/text.h"
+#include "common/crypto/certificate_authority.h"
+#include "common/manifest/resource_name.h"
+#include "coordinator/commands/config_file.h"
+#include "coordinator/storage/home.h"
+
+namespace tributary::coordinator {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr uint64_t kMaxAddressBytes = 1024;
+
+struct Options {
+  std::string id;
+  std::string output;
+  int days = 90;
+};
+
+StatusOr<crypto::CertificateAuthority> LoadCa(const Home& home) {
+  ASSIGN_OR_RETURN(crypto::Certificate certificate,
+                   crypto::Certificate::Load(home.certificate("ca")));
+  ASSIGN_OR_RETURN(crypto::PrivateKey key,
+                   crypto::PrivateKey::Load(home.key("ca")));
+  return crypto::CertificateAuthority::Create(std::move(certificate),
+                                              std::move(key), SystemClock());
+}
+
+// Where a reader dials: what the configuration says, or where the server
+// listens now.
+StatusOr<std::string> DialAddress(const Home& home, const Settings& settings) {
+  if (!settings.public_address.empty()) {
+    return settings.public_address;
+  }
+  StatusOr<std::string> text = ReadFile(home.address(), kMaxAddressBytes);
+  if (!text.ok()) {
+    return FailedPrecondition(
+        "the server does not run and {} has no public_address; start it or set "
+        "the address",
+        home.config().string());
+  }
+  text->erase(text->find_last_not_of(" \r\n") + 1);
+  if (settings.public_hosts.empty()) {
+    return text;
+  }
+  return settings.public_hosts[0] + text->substr(text->rfind(':'));
+}
+
+Status WriteIdentity(const fs::path& folder, const crypto::PrivateKey& key,
+                     const crypto::Certificate& certificate, const Home& home) {
+  RETURN_IF_ERROR(MakeDirectories(folder));
+  RETURN_IF_ERROR(key.Save(folder / "contributor.key.pem"));
+  RETURN_IF_ERROR(
+      WriteFileAtomic(folder / "contributor.crt.pem", certificate.ToPem()));
+  for (const char* name : {"ca", "signer"}) {
+    ASSIGN_OR_RETURN(const std::string pem,
+                     ReadFile(home.certificate(name), 1 << 20));
+    RETURN_IF_ERROR(
+        WriteFileAtomic(folder / (std::string(name) + ".crt.pem"), pem));
+  }
+  return absl::OkStatus();
+}
+
+Status Issue(const Options& options, const cli::CommandContext& context) {
+  const Home home(context.home);
+  RETURN_IF_ERROR(manifest::CheckId("--id", options.id));
+  ASSIGN_OR_RETURN(const Settings settings, LoadSettings(home));
+  ASSIGN_OR_RETURN(const std::string address, DialAddress(home, settings));
+  const fs::path output = fs::absolute(options.output).lexically_normal();
+  std::error_code error;
+  if (fs::exists(output, error)) {
+    return absl::AlreadyExistsError(output.string() +
+                                    ": is there already; choose another");
+  }
+  ASSIGN_OR_RETURN(const crypto::CertificateAuthority ca, LoadCa(home));
+  ASSIGN_OR_RETURN(const crypto::PrivateKey key,
+                   crypto::PrivateKey::Generate());
+  ASSIGN_OR_RETURN(
+      const crypto::Certificate certificate,
+      ca.Issue(key.public_key(),
+               {.common_name = options.id,
+                .uris = {fmt::format("spiffe://{}/reader/{}",
+                                     settings.federation, options.id)},
+                .usages = {crypto::KeyUsage::kClient},
+                .lifetime_s = options.days * crypto::kDaySeconds}));
+  RETURN_IF_ERROR(WriteIdentity(output / "identity", key, certificate, home));
+  ASSIGN_OR_RETURN(const std::string federation,
+                   DumpJson({{"federation", settings.federation},
+                             {"contributor_id", options.id},
+                             {"address", address}},
+                            2));
+  RETURN_IF_ERROR(
+      WriteFileAtomic(output / "identity" / "federation.json", federation));
+  RETURN_IF_ERROR(WriteFileAtomic(
+      output / "contributor.textproto",
+      "# The home of a reader: it fetches releases and offers nothing.\n"));
+  context.output.Print(
+      fmt::format("wrote {}, valid until {}\nHand it over like a password. Its "
+                  "owner runs `tributary-contributor --home {} release fetch "
+                  "latest --output R`.",
+                  output.string(),
+                  FormatTime(static_cast<double>(certificate.not_after_s())),
+                  output.filename().string()),
+      {{"home", output.string()},
+       {"id", options.id},
+       {"expire_time_s", certificate.not_after_s()}});
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddReaderCommand(cli::CommandLine& command_line) {
+  auto options = std::make_shared<Options>();
+  CLI::App* group = command_line.AddGroup(
+      "reader", "Those who read anchors and releases only");
+  CLI::App* issue = command_line.AddCommand(
+      *group, "issue", "Make a reader's home with key and certificate",
+      [options](const cli::CommandContext& context) {
+        return Issue(*options, context);
+      });
+  issue->add_option("--id", options->id, "a-z, 0-9 and hyphens")->required();
+  issue->add_option("--output", options->output, "Folder to make")->required();
+  issue->add_option("--days", options->days, "Lifetime of the certificate")
+      ->check(CLI::Range(1, 365))
+      ->capture_default_str();
+}
+
+}  // namespace tributary::coordinator

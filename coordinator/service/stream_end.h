@@ -1,0 +1,36 @@
+#pragma once
+
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/status.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "common/base/status.h"
+#include "coordinator/service/service_context.h"
+
+namespace tributary::coordinator {
+
+// The end of a streaming RPC: its line in the log, its metrics, its status for
+// the wire.
+class StreamEnd {
+ public:
+  // `method`: "BlobService.Write".
+  StreamEnd(const ServiceContext& context,
+            const grpc::CallbackServerContext& call, std::string_view method);
+
+  uint64_t bytes_received = 0;
+  uint64_t bytes_sent = 0;
+
+  // Called once.
+  grpc::Status Convert(const Status& status) const;
+
+ private:
+  const ServiceContext& context_;
+  const std::string_view method_;
+  const std::string caller_;
+  const double start_s_;
+};
+
+}  // namespace tributary::coordinator

@@ -1,0 +1,237 @@
+// Measures uploads. Prints one line of JSON.
+//   speed ROUNDS MIB        raw loopback, ours with and without TLS, in turn
+//   resume ROUNDS MIB       kill -9 of the server at random bytes
+//   load STREAMS MIB        memory of a server with so many uploads at once
+//   hash ROUNDS             all cores
+// TMPDIR chooses the file system.
+
+#include <grpcpp/create_channel.h>
+#include <sys/wait.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <thread>
+
+#include "common/base/files.h"
+#include "common/rpc/blob_stream.h"
+#include "common/rpc/channel.h"
+#include "contributor/client/blob_transfer.h"
+#include "tests/benchmarks/upload/home.h"
+#include "tests/benchmarks/upload/loopback.h"
+#include "tests/benchmarks/upload/plain_server.h"
+
+namespace tributary::benchmarks {
+namespace {
+
+using Json = nlohmann::json;
+using contributor::BlobUpload;
+using contributor::RetryOptions;
+using contributor::UploadBlob;
+
+double Now() { return SystemClock().MonotonicSeconds(); }
+
+std::shared_ptr<grpc::Channel> ChannelOf(const BenchHome& home, int owner) {
+  return rpc::CreateChannel(home.address(), home.owner(owner).identity);
+}
+
+BlobUpload UploadOf(const BenchHome& home, int owner, int upload) {
+  return {.contribution = BenchHome::Contribution(owner, upload),
+          .blob = home.blob(),
+          .file = home.file()};
+}
+
+StatusOr<double> TimeUpload(const std::shared_ptr<grpc::Channel>& channel,
+                            const BlobUpload& upload) {
+  const RetryOptions retry;
+  const double start = Now();
+  RETURN_IF_ERROR(UploadBlob(channel, upload, retry, nullptr));
+  return Now() - start;
+}
+
+StatusOr<Json> Speed(int rounds, uint64_t bytes) {
+  ASSIGN_OR_RETURN(const auto home, BenchHome::Create(1, rounds + 1, bytes));
+  RETURN_IF_ERROR(home->StartServer());
+  ASSIGN_OR_RETURN(const TemporaryDirectory plain,
+                   TemporaryDirectory::Create("plain"));
+  ASSIGN_OR_RETURN(const pid_t pid,
+                   StartSelf({"serve-plain", plain.path().string()}));
+  ASSIGN_OR_RETURN(const std::string plain_address,
+                   WaitForFile(plain.path() / "address"));
+  const auto tls = ChannelOf(*home, 0);
+  const auto tcp =
+      grpc::CreateChannel(plain_address, grpc::InsecureChannelCredentials());
+  Json result = {{"bytes", bytes}};
+  for (int round = 0; round <= rounds; ++round) {
+    ASSIGN_OR_RETURN(const double raw_tls, RawTlsSeconds(bytes));
+    ASSIGN_OR_RETURN(const double ours_tls,
+                     TimeUpload(tls, UploadOf(*home, 0, round)));
+    ASSIGN_OR_RETURN(const double raw_tcp, RawTcpSeconds(bytes));
+    ASSIGN_OR_RETURN(const double ours_tcp,
+                     TimeUpload(tcp, UploadOf(*home, 0, round)));
+    if (round > 0) {
+      result["raw_tls"].push_back(raw_tls);
+      result["ours_tls"].push_back(ours_tls);
+      result["raw_tcp"].push_back(raw_tcp);
+      result["ours_tcp"].push_back(ours_tcp);
+    }
+  }
+  kill(pid, SIGKILL);
+  waitpid(pid, nullptr, 0);
+  return result;
+}
+
+// Kills the server when `at` bytes were sent; how many went out in all.
+StatusOr<uint64_t> UploadUntilKilled(BenchHome& home, const BlobUpload& upload,
+                                     uint64_t at) {
+  const auto channel = ChannelOf(home, 0);
+  uint64_t sent = 0;
+  const RetryOptions retry = {.give_up_after_s = 0.001};
+  const Status status =
+      UploadBlob(channel, upload, retry, [&](uint64_t done, uint64_t) {
+        if (sent < at && done >= at) {
+          home.Kill();
+        }
+        sent = done;
+      });
+  return status.ok() ? StatusOr<uint64_t>(Internal("it was not killed"))
+                     : StatusOr<uint64_t>(sent);
+}
+
+// Seconds from asking to the first answer about an upload that goes on: the
+// server opens the partial and says where to continue.
+StatusOr<double> Handshake(BenchHome& home, const BlobUpload& upload,
+                           uint64_t& committed) {
+  const auto channel = ChannelOf(home, 0);
+  const auto stub = v1::BlobService::NewStub(channel);
+  channel->WaitForConnected(std::chrono::system_clock::now() +
+                            std::chrono::seconds(10));
+  double best = 1e9;
+  for (int i = 0; i < 5; ++i) {
+    const double start = Now();
+    grpc::ClientContext context;
+    v1::WriteResponse response;
+    const auto writer = stub->Write(&context, &response);
+    v1::WriteRequest message;
+    message.set_resource_name(upload.blob.ToString());
+    message.set_contribution("contributions/" + upload.contribution);
+    message.set_write_offset(static_cast<int64_t>(upload.blob.size));
+    writer->Write(message);
+    const Status status = rpc::FromGrpcStatus(writer->Finish());
+    best = std::min(best, Now() - start);
+    const auto info = rpc::GetErrorInfo(status);
+    if (!info || !info->metadata.contains(rpc::kCommittedSizeKey)) {
+      return Internal("unexpected answer: {}", status.ToString());
+    }
+    committed = std::stoull(info->metadata.at(rpc::kCommittedSizeKey));
+  }
+  return best;
+}
+
+StatusOr<Json> Resume(int rounds, uint64_t bytes) {
+  ASSIGN_OR_RETURN(const auto home, BenchHome::Create(1, rounds, bytes));
+  RETURN_IF_ERROR(home->StartServer());
+  std::mt19937_64 random(7);
+  Json result = {{"bytes", bytes},
+                 {"sync_interval", rpc::kCommitIntervalBytes},
+                 {"chunk", rpc::kMaxChunkBytes}};
+  for (int round = 0; round < rounds; ++round) {
+    const BlobUpload upload = UploadOf(*home, 0, round);
+    // First and last points are fixed, so that sizes far apart are compared.
+    const uint64_t at = round == 0            ? bytes / 16
+                        : round == rounds - 1 ? bytes - bytes / 16
+                                              : random() % (bytes - 1) + 1;
+    ASSIGN_OR_RETURN(const uint64_t sent, UploadUntilKilled(*home, upload, at));
+    RETURN_IF_ERROR(home->StartServer());
+    uint64_t committed = 0;
+    ASSIGN_OR_RETURN(const double seconds, Handshake(*home, upload, committed));
+    RETURN_IF_ERROR(TimeUpload(ChannelOf(*home, 0), upload).status());
+    result["runs"].push_back({{"sent", sent},
+                              {"committed", committed},
+                              {"sent_again", sent - committed},
+                              {"handshake_s", seconds}});
+  }
+  return result;
+}
+
+StatusOr<Json> Load(int streams, uint64_t bytes) {
+  ASSIGN_OR_RETURN(const auto home, BenchHome::Create(streams, 1, bytes));
+  RETURN_IF_ERROR(home->StartServer());
+  const int64_t before = home->ServerMemoryKib("VmRSS");
+  std::atomic<int> failed{0};
+  std::vector<std::thread> threads;
+  const double start = Now();
+  for (int i = 0; i < streams; ++i) {
+    threads.emplace_back([&, i] {
+      const auto done = TimeUpload(ChannelOf(*home, i), UploadOf(*home, i, 0));
+      if (!done.ok()) {
+        fprintf(stderr, "%s\n", done.status().ToString().c_str());
+        ++failed;
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  return Json{{"streams", streams},
+              {"bytes_each", bytes},
+              {"seconds", Now() - start},
+              {"failed", failed.load()},
+              {"rss_before_kib", before},
+              {"rss_peak_kib", home->ServerMemoryKib("VmHWM")}};
+}
+
+Json Hash(int rounds) {
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  constexpr uint64_t kBytes = 1ull << 30;
+  Json result = {{"cores", cores}, {"bytes", kBytes}};
+  HashSeconds(cores, kBytes / 4);
+  for (int i = 0; i < rounds; ++i) {
+    result["all_cores"].push_back(HashSeconds(cores, kBytes));
+    result["one_core"].push_back(HashSeconds(1, kBytes));
+  }
+  return result;
+}
+
+int Main(int argc, char** argv) {
+  const std::string mode = argc > 1 ? argv[1] : "";
+  const auto number = [&](int i, int fallback) {
+    return argc > i ? std::atoi(argv[i]) : fallback;
+  };
+  if (mode == "serve" && argc > 2) {
+    return ServeHome(argv[2]);
+  }
+  if (mode == "serve-plain" && argc > 2) {
+    return ServePlain(argv[2]);
+  }
+  const uint64_t bytes = static_cast<uint64_t>(number(3, 256)) << 20;
+  StatusOr<Json> result = InvalidArgument(
+      "got '{}', wanted speed, resume, load or hash; see the first lines of "
+      "this program",
+      mode);
+  if (mode == "speed") {
+    result = Speed(number(2, 5), bytes);
+  } else if (mode == "resume") {
+    result = Resume(number(2, 10), bytes);
+  } else if (mode == "load") {
+    result = Load(number(2, 64), bytes);
+  } else if (mode == "hash") {
+    result = Hash(number(2, 5));
+  }
+  if (!result.ok()) {
+    fprintf(stderr, "error: %s\n", result.status().ToString().c_str());
+    return 1;
+  }
+  printf("%s\n", result->dump().c_str());
+  return 0;
+}
+
+}  // namespace
+}  // namespace tributary::benchmarks
+
+int main(int argc, char** argv) {
+  return tributary::benchmarks::Main(argc, argv);
+}
