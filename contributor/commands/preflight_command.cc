@@ -74,7 +74,7 @@ class Preflight {
   // Round trip and clock of the other side, from its signed checkpoint.
   bool CheckCoordinator() {
     const double before = SystemClock().MonotonicSeconds();
-    const StatusOr<v1::Checkpoint> answer = session_.client().GetCheckpoint();
+    const StatusOr<v1::Checkpoint> answer = session_.client().GetCheckpoint(0);
     const double seconds = SystemClock().MonotonicSeconds() - before;
     Add("coordinator", answer.status(),
         fmt::format("{} answered in {:.0f} ms", session_.identity().address,
