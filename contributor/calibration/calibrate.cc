@@ -1,9 +1,14 @@
 #include "contributor/calibration/calibrate.h"
 
 #include <algorithm>
+#include <charconv>
 #include <optional>
+#include <set>
 
-#include "common/model_format/parameter_names.h"
+#include "common/crypto/digest.h"
+#include "common/safetensors/writer.h"
+#include "contributor/calibration/forward_statistics.h"
+#include "contributor/calibration/taylor.h"
 #include "contributor/calibration/tensor_file.h"
 
 namespace tributary::contributor {
@@ -11,196 +16,299 @@ namespace {
 
 using at::Tensor;
 
-// Adds up what the hooks see of the layers from first_layer on.
-class Statistics {
- public:
-  Statistics(const model::CausalLm& anchor, const CalibrateOptions& options,
-             int64_t train_tokens)
-      : first_layer_(options.first_layer),
-        stride_(options.activations_path.empty() ? 0 : options.sample_stride),
-        squares_(anchor.num_layers()),
-        samples_(anchor.num_layers()) {
-    for (int64_t l = first_layer_; l < anchor.num_layers(); ++l) {
-      squares_[l] =
-          at::zeros({anchor.config.intermediate_size},
-                    at::TensorOptions(at::kDouble).device(anchor.device()));
-      if (stride_ > 0) {
-        samples_[l] = at::empty(
-            {(train_tokens + stride_ - 1) / stride_, anchor.config.hidden_size},
-            at::kBFloat16);
-      }
-    }
-  }
+// The progress of a forward pass is this part of one with gradients.
+constexpr double kForwardShare = 0.3;
+constexpr char kProgressKey[] = "progress";
+constexpr char kRunKey[] = "run";
 
-  // Hooks for a batch of `windows` windows that begins at `token` of `train`.
-  model::Hooks HooksFor(int64_t windows, int64_t token) {
-    model::Hooks hooks;
-    hooks.down_input = [this, windows](int64_t layer, int64_t expert,
-                                       const Tensor& a_TF) {
-      if (layer < first_layer_ || expert != 0) {
-        return;
-      }
-      const int64_t tokens = a_TF.size(0) / windows;
-      const Tensor mean_BF =
-          at::linalg_vector_norm(a_TF.view({windows, tokens, -1}), 1, {1})
-              .to(at::kDouble)
-              .div_(tokens);
-      squares_[layer].add_(mean_BF.square().sum(0));
-    };
-    if (stride_ > 0) {
-      hooks.moe_input = [this, token](int64_t layer, const Tensor& x_TD) {
-        if (layer < first_layer_) {
-          return;
-        }
-        // The first multiple of the stride at or behind `token`.
-        const int64_t row = (token + stride_ - 1) / stride_;
-        const Tensor kept =
-            x_TD.slice(0, row * stride_ - token, x_TD.size(0), stride_);
-        samples_[layer].slice(0, row, row + kept.size(0)).copy_(kept);
-      };
-    }
-    return hooks;
-  }
-
-  Status Write(const CalibrateOptions& options) const {
-    NamedTensors importance, activations;
-    for (int64_t l = first_layer_; l < static_cast<int64_t>(squares_.size());
-         ++l) {
-      importance.emplace_back(model_format::Importance(l),
-                              squares_[l].sqrt().to(at::kFloat));
-      if (stride_ > 0) {
-        activations.emplace_back(fmt::format("layers.{}.x", l), samples_[l]);
-      }
-    }
-    if (!options.importance_path.empty()) {
-      RETURN_IF_ERROR(WriteTensors(options.importance_path, importance));
-    }
-    if (stride_ > 0) {
-      RETURN_IF_ERROR(WriteTensors(options.activations_path, activations));
-    }
-    return absl::OkStatus();
-  }
-
- private:
-  const int64_t first_layer_;
-  const int64_t stride_;
-  std::vector<Tensor> squares_;  // per layer, fp64 [I]
-  std::vector<Tensor> samples_;  // per layer, bf16 [tokens, h]
-};
-
-struct SplitPass {
+struct SplitIds {
   std::string name;
   Tensor ids_BS;
-  Tensor trunk_BSD;  // undefined: not wanted
-  double log_loss = 0;
 };
 
-class Pass {
- public:
-  Pass(const model::CausalLm& anchor, const CalibrateOptions& options,
-       const std::function<Status(double)>& report, int64_t total_tokens)
-      : anchor_(anchor),
-        options_(options),
-        report_(report),
-        total_tokens_(total_tokens) {}
-
-  // `statistics` is null for text that is only evaluated.
-  Status Run(SplitPass* split, Statistics* statistics) {
-    const int64_t windows = split->ids_BS.size(0);
-    const int64_t length = split->ids_BS.size(1);
-    const int64_t batch = std::max<int64_t>(1, options_.batch_tokens / length);
-    double sum = 0;
-    for (int64_t begin = 0; begin < windows; begin += batch) {
-      const int64_t count = std::min(batch, windows - begin);
-      const Tensor ids =
-          split->ids_BS.narrow(0, begin, count).to(anchor_.device());
-      const Tensor trunk = model::RunLayers(anchor_, model::Embed(anchor_, ids),
-                                            0, options_.first_layer);
-      if (split->trunk_BSD.defined()) {
-        split->trunk_BSD.narrow(0, begin, count).copy_(trunk);
-      }
-      std::optional<model::Hooks> hooks;
-      if (statistics != nullptr) {
-        hooks = statistics->HooksFor(count, begin * length);
-      }
-      const Tensor last = model::RunLayers(
-          anchor_, trunk, options_.first_layer, anchor_.num_layers(),
-          {.hooks = hooks ? &*hooks : nullptr});
-      const Tensor hidden = model::FinalNorm(anchor_, last)
-                                .narrow(1, 0, length - 1)
-                                .reshape({count * (length - 1), -1});
-      const Tensor targets = ids.narrow(1, 1, length - 1).reshape({-1});
-      sum += model::TokenLogLoss(anchor_, hidden, targets)
-                 .sum(at::kDouble)
-                 .item<double>();
-      done_tokens_ += count * length;
-      RETURN_IF_ERROR(
-          report_(static_cast<double>(done_tokens_) / total_tokens_));
-    }
-    split->log_loss = sum / (windows * (length - 1));
-    return absl::OkStatus();
-  }
-
- private:
-  const model::CausalLm& anchor_;
-  const CalibrateOptions& options_;
-  const std::function<Status(double)>& report_;
-  const int64_t total_tokens_;
-  int64_t done_tokens_ = 0;
-};
-
-}  // namespace
-
-StatusOr<Calibration> Calibrate(const model::CausalLm& anchor,
-                                const CalibrateOptions& options,
-                                const std::function<Status(double)>& report) {
-  const at::NoGradGuard no_grad;
-  const int64_t vocabulary = anchor.config.vocab_size;
-  if (options.first_layer < 0 || options.first_layer >= anchor.num_layers()) {
+Status CheckOptions(const model::CausalLm& lm,
+                    const CalibrateOptions& options) {
+  if (options.first_layer < 0 || options.first_layer >= lm.num_layers()) {
     return InvalidArgument("first_layer: got {}, wanted 0 to {}",
-                           options.first_layer, anchor.num_layers() - 1);
+                           options.first_layer, lm.num_layers() - 1);
   }
   if (options.sample_stride < 0) {
     return InvalidArgument("sample_stride: got {}, wanted 0 (none) or more",
                            options.sample_stride);
   }
+  if (lm.num_experts() > 2) {
+    return InvalidArgument("model: got {} experts, wanted at most one",
+                           lm.num_experts() - 1);
+  }
+  const std::set<Formula> distinct(options.formulas.begin(),
+                                   options.formulas.end());
+  if (distinct.empty() || distinct.size() != options.formulas.size()) {
+    return InvalidArgument(
+        "formulas: got {} of {} kinds, wanted at least one and each once",
+        options.formulas.size(), distinct.size());
+  }
+  if (options.shards < 1 || options.shard < 0 ||
+      options.shard >= options.shards) {
+    return InvalidArgument("shard: got {} of {}, wanted 0 to one below {}",
+                           options.shard, options.shards, options.shards);
+  }
+  if (!options.resume_path.empty() &&
+      !(options.trunk_path.empty() && options.activations_path.empty() &&
+        options.second_moments_path.empty())) {
+    return InvalidArgument(
+        "resume_path: a run that writes more than importance starts afresh");
+  }
+  return absl::OkStatus();
+}
+
+StatusOr<std::vector<SplitIds>> ReadSplits(const model::CausalLm& lm,
+                                           const CalibrateOptions& options) {
+  const int64_t vocabulary = lm.config.vocab_size;
   ASSIGN_OR_RETURN(const auto file, OpenTensorFile(options.tokens_path));
-  std::vector<SplitPass> splits;
+  std::vector<SplitIds> splits;
   if (file->Find("input_ids") != nullptr) {
     ASSIGN_OR_RETURN(Tensor ids, ReadTokenIds(file, "input_ids", vocabulary));
-    splits.push_back({.name = "train", .ids_BS = std::move(ids)});
+    splits.push_back({"train", std::move(ids)});
   } else {
-    ASSIGN_OR_RETURN(Tensor train, ReadTokenIds(file, "train", vocabulary));
-    ASSIGN_OR_RETURN(Tensor heldout, ReadTokenIds(file, "heldout", vocabulary));
-    splits.push_back({.name = "train", .ids_BS = std::move(train)});
-    splits.push_back({.name = "heldout", .ids_BS = std::move(heldout)});
-  }
-  int64_t total = 0;
-  for (SplitPass& split : splits) {
-    total += split.ids_BS.numel();
-    if (!options.trunk_path.empty()) {
-      split.trunk_BSD = at::empty({split.ids_BS.size(0), split.ids_BS.size(1),
-                                   anchor.config.hidden_size},
-                                  at::kFloat);
+    for (const char* name : {"train", "heldout"}) {
+      ASSIGN_OR_RETURN(Tensor ids, ReadTokenIds(file, name, vocabulary));
+      splits.push_back({name, std::move(ids)});
     }
   }
-  Statistics statistics(anchor, options, splits[0].ids_BS.numel());
-  Pass pass(anchor, options, report, total);
-  NamedTensors trunk;
-  for (size_t i = 0; i < splits.size(); ++i) {
-    RETURN_IF_ERROR(pass.Run(&splits[i], i == 0 ? &statistics : nullptr));
-    trunk.emplace_back(splits[i].name, splits[i].trunk_BSD);
+  return splits;
+}
+
+// A safetensors file that is filled from front to back.
+StatusOr<std::unique_ptr<safetensors::Writer>> OpenTrunk(
+    const model::CausalLm& lm, const CalibrateOptions& options,
+    const std::vector<SplitIds>& splits) {
+  if (options.trunk_path.empty()) {
+    return nullptr;
   }
-  if (!options.trunk_path.empty()) {
-    RETURN_IF_ERROR(
-        WriteTensors(options.trunk_path, trunk,
-                     {{"first_layer", std::to_string(options.first_layer)}}));
+  std::vector<safetensors::TensorSpec> specs;
+  for (const SplitIds& split : splits) {
+    specs.push_back(
+        {split.name,
+         safetensors::DType::kF32,
+         {split.ids_BS.size(0), split.ids_BS.size(1), lm.config.hidden_size}});
   }
-  RETURN_IF_ERROR(statistics.Write(options));
-  return Calibration{
-      .tokens = splits[0].ids_BS.numel(),
-      .train_log_loss = splits[0].log_loss,
-      .heldout_log_loss = splits.size() > 1 ? splits[1].log_loss : 0};
+  return safetensors::Writer::Create(
+      options.trunk_path, std::move(specs),
+      {.metadata = {{"first_layer", std::to_string(options.first_layer)}}});
+}
+
+// What one run does, batch by batch: forward over `train`, gradients over
+// `train` when there is kTaylor, forward over `heldout`.
+class Run {
+ public:
+  Run(const model::CausalLm& lm, const CalibrateOptions& options,
+      const std::function<Status(double)>& report, std::vector<SplitIds> splits)
+      : lm_(lm),
+        options_(options),
+        report_(report),
+        splits_(std::move(splits)),
+        sums_(EmptySums(lm, options.first_layer, options.formulas)) {
+    const Tensor& train = splits_[0].ids_BS;
+    batch_ = std::max<int64_t>(1, options.batch_tokens / train.size(1));
+    const int64_t batches = (train.size(0) + batch_ - 1) / batch_;
+    const int64_t begin = batches * options.shard / options.shards * batch_;
+    const int64_t end = batches * (options.shard + 1) / options.shards * batch_;
+    shard_ = train.slice(0, begin, end);
+    const bool taylor =
+        std::ranges::count(options.formulas, Formula::kTaylor) > 0;
+    total_ = Forward(shard_) + (taylor ? Forward(shard_) / kForwardShare : 0);
+    for (size_t i = 1; i < splits_.size(); ++i) {
+      total_ += Forward(splits_[i].ids_BS);
+    }
+    gradients_ = taylor;
+  }
+
+  StatusOr<Calibration> Finish() {
+    if (shard_.size(0) == 0) {
+      return InvalidArgument(
+          "shard: part {} of {} has no windows; take fewer parts",
+          options_.shard, options_.shards);
+    }
+    ASSIGN_OR_RETURN(trunk_, OpenTrunk(lm_, options_, splits_));
+    ASSIGN_OR_RETURN(const bool resumed, Resume());
+    ASSIGN_OR_RETURN(
+        const auto statistics,
+        ForwardStatistics::Create(lm_, options_, shard_.numel(), &sums_));
+    RETURN_IF_ERROR(RunForward(shard_, statistics.get()));
+    Calibration result{.tokens = shard_.numel(),
+                       .train_log_loss = MeanLoss(shard_),
+                       .resumed = resumed};
+    RETURN_IF_ERROR(RunGradients());
+    loss_sum_ = 0;
+    for (size_t i = 1; i < splits_.size(); ++i) {
+      RETURN_IF_ERROR(RunForward(splits_[i].ids_BS, nullptr));
+      result.heldout_log_loss = MeanLoss(splits_[i].ids_BS);
+    }
+    sums_.windows = shard_.size(0);
+    sums_.tokens = shard_.numel();
+    if (trunk_ != nullptr) {
+      RETURN_IF_ERROR(trunk_->Finish());
+    }
+    RETURN_IF_ERROR(statistics->Write(options_));
+    if (!options_.importance_path.empty()) {
+      RETURN_IF_ERROR(WriteImportance(options_.importance_path, sums_,
+                                      {.with_sums = options_.write_sums}));
+    }
+    std::error_code error;
+    std::filesystem::remove(options_.resume_path, error);
+    return result;
+  }
+
+ private:
+  static double Forward(const Tensor& ids) {
+    return static_cast<double>(ids.numel());
+  }
+  double MeanLoss(const Tensor& ids) const {
+    return loss_sum_ / static_cast<double>(ids.size(0) * (ids.size(1) - 1));
+  }
+
+
+  // `statistics` is null for text that is only evaluated.
+  Status RunForward(const Tensor& ids_WS, ForwardStatistics* statistics) {
+    const int64_t length = ids_WS.size(1);
+    const int64_t first =
+        statistics == nullptr ? 0 : std::min(forward_done_, ids_WS.size(0));
+    for (int64_t begin = first; begin < ids_WS.size(0); begin += batch_) {
+      const int64_t count = std::min(batch_, ids_WS.size(0) - begin);
+      const Tensor ids = ids_WS.narrow(0, begin, count).to(lm_.device());
+      const Tensor trunk = model::RunLayers(lm_, model::Embed(lm_, ids), 0,
+                                            options_.first_layer);
+      if (trunk_ != nullptr) {
+        const Tensor values = trunk.to(at::kCPU, at::kFloat).contiguous();
+        RETURN_IF_ERROR(trunk_->Append(
+            {static_cast<const std::byte*>(values.const_data_ptr()),
+             values.nbytes()}));
+      }
+      std::optional<model::Hooks> hooks;
+      if (statistics != nullptr) {
+        hooks = statistics->HooksFor(count, begin * length);
+      }
+      const Tensor last =
+          model::RunLayers(lm_, trunk, options_.first_layer, lm_.num_layers(),
+                           {.hooks = hooks ? &*hooks : nullptr});
+      const Tensor hidden = model::FinalNorm(lm_, last)
+                                .narrow(1, 0, length - 1)
+                                .reshape({count * (length - 1), -1});
+      const Tensor targets = ids.narrow(1, 1, length - 1).reshape({-1});
+      loss_sum_ += model::TokenLogLoss(lm_, hidden, targets)
+                       .sum(at::kDouble)
+                       .item<double>();
+      if (statistics != nullptr) {
+        RETURN_IF_ERROR(statistics->status());
+        forward_done_ = begin + count;
+      }
+      done_ += Forward(ids);
+      RETURN_IF_ERROR(Report(statistics != nullptr));
+    }
+    return absl::OkStatus();
+  }
+
+  Status RunGradients() {
+    if (!gradients_) {
+      return absl::OkStatus();
+    }
+    TaylorPass pass(lm_, options_.first_layer, &sums_);
+    for (int64_t w = gradients_done_; w < shard_.size(0); ++w) {
+      RETURN_IF_ERROR(pass.Add(shard_.narrow(0, w, 1)));
+      gradients_done_ = w + 1;
+      done_ += static_cast<double>(shard_.size(1)) / kForwardShare;
+      RETURN_IF_ERROR(Report(/*resumable=*/true));
+    }
+    return absl::OkStatus();
+  }
+
+  Status Report(bool resumable) {
+    const Status going_on = report_(done_ / total_);
+    if (!options_.resume_path.empty() && resumable &&
+        (!going_on.ok() || ++batches_ % options_.resume_batches == 0)) {
+      RETURN_IF_ERROR(Save());
+    }
+    return going_on;
+  }
+
+  // What a stopped run and the one that goes on must have in common.
+  StatusOr<std::string> RunName() const {
+    ASSIGN_OR_RETURN(const auto tokens,
+                     crypto::DigestFile(options_.tokens_path));
+    std::string rows;
+    if (!options_.router_path.empty()) {
+      ASSIGN_OR_RETURN(const auto digest,
+                       crypto::DigestFile(options_.router_path));
+      rows = digest.sha256;
+    }
+    return fmt::format("{}|{}|{}|{}|{}", tokens.sha256, rows, batch_,
+                       options_.shard, options_.shards);
+  }
+
+  Status Save() {
+    ASSIGN_OR_RETURN(const std::string name, RunName());
+    return WriteImportance(
+        options_.resume_path, sums_,
+        {.with_sums = true,
+         .metadata = {
+             {kRunKey, name},
+             {kProgressKey, fmt::format("{} {} {:a}", forward_done_,
+                                        gradients_done_, loss_sum_)}}});
+  }
+
+  // Takes over a file that this very run has left; any other is ignored.
+  StatusOr<bool> Resume() {
+    std::error_code error;
+    if (options_.resume_path.empty() ||
+        !std::filesystem::exists(options_.resume_path, error)) {
+      return false;
+    }
+    std::map<std::string, std::string> metadata;
+    StatusOr<ImportanceSums> sums =
+        ReadImportanceSums(options_.resume_path, &metadata);
+    ASSIGN_OR_RETURN(const std::string name, RunName());
+    // Merging finds out whether formulas and channels are the same.
+    if (!sums.ok() || metadata[kRunKey] != name || !sums_.Merge(*sums).ok()) {
+      sums_ = EmptySums(lm_, options_.first_layer, options_.formulas);
+      return false;
+    }
+    const std::string& progress = metadata[kProgressKey];
+    char* rest = nullptr;
+    forward_done_ = std::strtoll(progress.c_str(), &rest, 10);
+    gradients_done_ = std::strtoll(rest, &rest, 10);
+    loss_sum_ = std::strtod(rest, nullptr);
+    done_ +=
+        static_cast<double>(forward_done_ * shard_.size(1)) +
+        static_cast<double>(gradients_done_ * shard_.size(1)) / kForwardShare;
+    return true;
+  }
+
+  const model::CausalLm& lm_;
+  const CalibrateOptions& options_;
+  const std::function<Status(double)>& report_;
+  const std::vector<SplitIds> splits_;
+  ImportanceSums sums_;
+  Tensor shard_;
+  std::unique_ptr<safetensors::Writer> trunk_;
+  bool gradients_ = false;
+  int64_t batch_ = 1;           // windows
+  int64_t forward_done_ = 0;    // windows of the shard
+  int64_t gradients_done_ = 0;  // windows of the shard
+  int64_t batches_ = 0;
+  double loss_sum_ = 0;
+  double done_ = 0;
+  double total_ = 0;
+};
+
+}  // namespace
+
+StatusOr<Calibration> Calibrate(const model::CausalLm& lm,
+                                const CalibrateOptions& options,
+                                const std::function<Status(double)>& report) {
+  const at::NoGradGuard no_grad;
+  RETURN_IF_ERROR(CheckOptions(lm, options));
+  ASSIGN_OR_RETURN(std::vector<SplitIds> splits, ReadSplits(lm, options));
+  return Run(lm, options, report, std::move(splits)).Finish();
 }
 
 }  // namespace tributary::contributor

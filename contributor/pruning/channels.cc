@@ -1,11 +1,11 @@
 #include "contributor/pruning/channels.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
+#include <random>
+#include <utility>
 
 #include "common/model_format/parameter_names.h"
-#include "common/safetensors/reader.h"
 
 namespace tributary::contributor {
 
@@ -19,32 +19,44 @@ std::vector<int32_t> HighestChannels(std::span<const float> scores,
   return order;
 }
 
-StatusOr<std::vector<std::vector<float>>> ReadImportance(
-    const std::vector<int64_t>& channels, const std::filesystem::path& path) {
-  ASSIGN_OR_RETURN(
-      const auto file,
-      safetensors::File::Open(
-          path, {.limits = safetensors::HeaderLimits::ForModel()}));
-  std::vector<std::vector<float>> scores(channels.size());
+std::vector<int32_t> ShuffledChannels(uint64_t seed, int64_t layer,
+                                      int64_t channels) {
+  std::seed_seq seeds{static_cast<uint32_t>(seed),
+                      static_cast<uint32_t>(seed >> 32),
+                      static_cast<uint32_t>(layer)};
+  std::mt19937_64 random(seeds);
+  std::vector<int32_t> order(channels);
+  std::iota(order.begin(), order.end(), 0);
+  for (int64_t i = channels - 1; i > 0; --i) {
+    std::swap(order[i], order[random() % static_cast<uint64_t>(i + 1)]);
+  }
+  return order;
+}
+
+StatusOr<ChannelScores> ReadImportance(const std::vector<int64_t>& channels,
+                                       const std::filesystem::path& path,
+                                       const std::string& formula) {
+  ChannelScores scores;
+  ASSIGN_OR_RETURN(scores.file, ReadImportanceScores(path, formula));
+  scores.layers.resize(channels.size());
   for (size_t l = 0; l < channels.size(); ++l) {
     if (channels[l] == 0) {
       continue;
     }
-    const std::string name = model_format::Importance(l);
-    ASSIGN_OR_RETURN(scores[l], file->ReadFloats(name));
-    if (static_cast<int64_t>(scores[l].size()) != channels[l]) {
+    const auto found = scores.file.layers.find(static_cast<int64_t>(l));
+    if (found == scores.file.layers.end()) {
+      return NotFound(
+          "{}: has no scores {} of layer {}; calibrate from that layer on",
+          path.string(), model_format::Importance(l), l);
+    }
+    if (static_cast<int64_t>(found->second.size()) != channels[l]) {
       return InvalidArgument(
           "{}: {}: got {} scores, wanted {}, one per channel of what is "
           "pruned; without scores an expert is cut to its first channels",
-          path.string(), name, scores[l].size(), channels[l]);
+          path.string(), model_format::Importance(l), found->second.size(),
+          channels[l]);
     }
-    for (const float score : scores[l]) {
-      if (!(score >= 0) || !std::isfinite(score)) {
-        return InvalidArgument(
-            "{}: {}: a score is {}, wanted finite scores of at least 0",
-            path.string(), name, score);
-      }
-    }
+    scores.layers[l] = found->second;
   }
   return scores;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <set>
 
 #include "common/model_format/parameter_names.h"
@@ -160,6 +161,40 @@ Status WriteExpertWeights(const std::filesystem::path& path,
            std::as_bytes(
                std::span(Matrix(const_cast<LayerWeights&>(layers[l]), part)))});
     }
+  }
+  return safetensors::WriteFile(path, views);
+}
+
+Status WriteExpertWithRows(const std::filesystem::path& path,
+                           int64_t hidden_size,
+                           const std::vector<LayerWeights>& layers,
+                           const std::vector<std::vector<float>>& rows,
+                           safetensors::DType dtype) {
+  constexpr float kNoBias = 0;
+  std::vector<safetensors::TensorView> views;
+  std::deque<std::vector<std::byte>> converted;
+  for (size_t l = 0; l < layers.size(); ++l) {
+    for (const MlpPart part : kParts) {
+      if (layers[l].width == 0) {
+        continue;
+      }
+      const safetensors::TensorSpec spec = {
+          model_format::ExpertMlp(l, part), dtype,
+          MatrixShape(part, layers[l].width, hidden_size)};
+      ASSIGN_OR_RETURN(const uint64_t size, safetensors::TensorBytes(spec));
+      converted.emplace_back(size);
+      RETURN_IF_ERROR(safetensors::FromFloat32(
+          Matrix(const_cast<LayerWeights&>(layers[l]), part), dtype,
+          converted.back()));
+      views.push_back({spec, converted.back()});
+    }
+    views.push_back({{model_format::RouterWeight(l),
+                      safetensors::DType::kF32,
+                      {hidden_size}},
+                     std::as_bytes(std::span(rows[l]))});
+    views.push_back(
+        {{model_format::RouterBias(l), safetensors::DType::kF32, {}},
+         std::as_bytes(std::span(&kNoBias, 1))});
   }
   return safetensors::WriteFile(path, views);
 }

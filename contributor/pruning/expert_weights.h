@@ -60,4 +60,12 @@ Status WriteExpertWeights(const std::filesystem::path& path,
                           int64_t hidden_size,
                           const std::vector<LayerWeights>& layers);
 
+// The same with matrices in fp32 or bf16 (rounded to nearest), a row [h] per
+// layer and biases of 0.
+Status WriteExpertWithRows(const std::filesystem::path& path,
+                           int64_t hidden_size,
+                           const std::vector<LayerWeights>& layers,
+                           const std::vector<std::vector<float>>& rows,
+                           safetensors::DType dtype);
+
 }  // namespace tributary::contributor

@@ -3,7 +3,6 @@
 #include "contributor/budget/training_memory.h"
 #include "contributor/distillation/distill.h"
 #include "contributor/export/export_expert.h"
-#include "contributor/pruning/prune.h"
 #include "contributor/training/run_shape.h"
 #include "contributor/training/train_expert.h"
 #include "contributor/worker/shared_anchor.h"
@@ -176,30 +175,6 @@ Status RunTrain(const job::Task& task, const TaskContext& context,
   return absl::OkStatus();
 }
 
-Status RunPrune(const job::Task& task, const TaskContext& context,
-                job::TaskResult* result) {
-  const job::Prune& request = task.prune();
-  ASSIGN_OR_RETURN(const std::string stem,
-                   OutputStem(context, request.output_name(), "pruned"));
-  ASSIGN_OR_RETURN(
-      const PrunedExpert pruned,
-      PruneToFile({.model_directory = request.model_directory(),
-                   .importance_path = request.importance_path(),
-                   .expert_path = request.expert_path(),
-                   .first_layer = request.first_layer(),
-                   .request = {.widths = {request.widths().begin(),
-                                          request.widths().end()},
-                               .fraction = request.fraction(),
-                               .parameter_budget = request.parameter_budget()}},
-                  stem + ".safetensors", stem + ".plan.safetensors"));
-  auto* message = result->mutable_prune();
-  message->set_expert_path(stem + ".safetensors");
-  const std::vector<int64_t> widths = pruned.widths();
-  message->mutable_widths()->Add(widths.begin(), widths.end());
-  message->set_parameters(pruned.parameters);
-  return absl::OkStatus();
-}
-
 Status RunDistill(const job::Task& task, const TaskContext& context,
                   job::TaskResult* result) {
   const job::Distill& request = task.distill();
@@ -262,7 +237,6 @@ Status RunExport(const job::Task& task, const TaskContext& context,
 
 void AddExpertTasks(worker::TaskRegistry& registry) {
   registry[job::Task::kTrain] = RunTrain;
-  registry[job::Task::kPrune] = RunPrune;
   registry[job::Task::kDistill] = RunDistill;
   registry[job::Task::kExportExpert] = RunExport;
 }

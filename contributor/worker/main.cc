@@ -9,5 +9,6 @@ int main(int argc, char** argv) {
   tributary::worker::AddModelTasks(registry);
   tributary::contributor::AddStatisticsTasks(registry);
   tributary::contributor::AddExpertTasks(registry);
+  tributary::contributor::AddPruningTasks(registry);
   return tributary::worker::WorkerMain(argc, argv, std::move(registry));
 }

@@ -1,8 +1,11 @@
+#include "common/model/errors.h"
+#include "common/model/load.h"
 #include "common/model/runtime.h"
 #include "contributor/calibration/calibrate.h"
 #include "contributor/calibration/fit_router.h"
 #include "contributor/data/prepare_text.h"
 #include "contributor/worker/evaluate_domain.h"
+#include "contributor/worker/formulas.h"
 #include "contributor/worker/shared_anchor.h"
 #include "contributor/worker/tasks.h"
 
@@ -52,8 +55,16 @@ Status RunPrepareText(const job::Task& task, const TaskContext& context,
            .max_train_windows = request.max_train_windows(),
            .max_heldout_windows = request.max_heldout_windows(),
            .max_windows_per_document = request.max_windows_per_document(),
+           .packing = request.share_windows()
+                          ? PrepareTextOptions::Packing::kShared
+                          : PrepareTextOptions::Packing::kNone,
            .min_documents = request.min_documents(),
-           .min_tokens = request.min_tokens()},
+           .min_tokens = request.min_tokens(),
+           .cache_directory = request.token_cache_directory(),
+           .max_cache_bytes =
+               Or<uint64_t>(request.max_token_cache_bytes(), 8ull << 30),
+           .threads = context.threads,
+           .report = Reporter(context, "reading text")},
           path));
   auto* message = result->mutable_prepare_text();
   message->set_tokens_path(path);
@@ -63,19 +74,50 @@ Status RunPrepareText(const job::Task& task, const TaskContext& context,
   message->set_heldout_tokens(text.heldout_tokens);
   message->set_skipped_documents(text.skipped_documents);
   message->set_digest(text.digest);
+  message->set_cut_documents(text.cut_documents);
+  message->set_tokenised_documents(text.tokenised_documents);
+  message->set_cached_documents(text.cached_documents);
   return absl::OkStatus();
+}
+
+// The anchor, with the expert whose channels are scored when there is one.
+StatusOr<model::CausalLm> CalibratedModel(const TaskContext& context,
+                                          const job::Calibrate& request) {
+  ASSIGN_OR_RETURN(model::CausalLm lm,
+                   SharedAnchor(context, request.model_directory(), 0));
+  if (request.expert_path().empty()) {
+    return lm;
+  }
+  lm.top_k = 2;
+  lm.renormalise = model_format::MergedNormTopkProb(lm.config);
+  ASSIGN_OR_RETURN(
+      model::Expert expert,
+      model::LoadExpert(lm.config, request.expert_path(), request.router_path(),
+                        {.device = lm.device()}));
+  RETURN_IF_ERROR(model::AttachExpert(lm, std::move(expert)));
+  return lm;
 }
 
 Status RunCalibrate(const job::Task& task, const TaskContext& context,
                     job::TaskResult* result) {
   const job::Calibrate& request = task.calibrate();
-  ASSIGN_OR_RETURN(const model::CausalLm anchor,
-                   SharedAnchor(context, request.model_directory(), 0));
+  ASSIGN_OR_RETURN(const model::CausalLm lm, CalibratedModel(context, request));
   CalibrateOptions options = {
       .tokens_path = request.tokens_path(),
       .first_layer = request.first_layer(),
       .sample_stride = request.sample_stride(),
-      .importance_path = context.output_directory / "importance.safetensors"};
+      .importance_path = context.output_directory / "importance.safetensors",
+      .write_sums = request.write_sums(),
+      .router_path = request.router_path(),
+      .shard = request.shard(),
+      .shards = Or<int64_t>(request.shards(), 1)};
+  if (!request.formulas().empty()) {
+    options.formulas.clear();
+    for (const int formula : request.formulas()) {
+      options.formulas.push_back(
+          ToFormula(static_cast<job::Calibrate::Formula>(formula)));
+    }
+  }
   auto* message = result->mutable_calibrate();
   message->set_importance_path(options.importance_path);
   if (request.write_trunk()) {
@@ -87,9 +129,20 @@ Status RunCalibrate(const job::Task& task, const TaskContext& context,
         context.output_directory / "activations.safetensors";
     message->set_activations_path(options.activations_path);
   }
-  ASSIGN_OR_RETURN(
-      const Calibration calibration,
-      Calibrate(anchor, options, Reporter(context, "running the anchor")));
+  if (request.write_second_moments()) {
+    options.second_moments_path =
+        context.output_directory / "second_moments.safetensors";
+    message->set_second_moments_path(options.second_moments_path);
+  }
+  if (options.trunk_path.empty() && options.activations_path.empty() &&
+      options.second_moments_path.empty()) {
+    options.resume_path =
+        context.output_directory / "importance.partial.safetensors";
+  }
+  ASSIGN_OR_RETURN(const Calibration calibration, model::CatchTorch([&] {
+                     return Calibrate(lm, options,
+                                      Reporter(context, "running the model"));
+                   }));
   message->set_tokens(calibration.tokens);
   message->set_train_log_loss(calibration.train_log_loss);
   message->set_heldout_log_loss(calibration.heldout_log_loss);

@@ -9,7 +9,10 @@ namespace tributary::contributor {
 // PrepareText, Calibrate, FitRouter, EvaluateDomain.
 void AddStatisticsTasks(worker::TaskRegistry& registry);
 
-// Train, Prune, Distill, ExportExpert.
+// Train, Distill, ExportExpert.
 void AddExpertTasks(worker::TaskRegistry& registry);
+
+// Prune, MergeImportance, CompareImportance, ImportExpert.
+void AddPruningTasks(worker::TaskRegistry& registry);
 
 }  // namespace tributary::contributor

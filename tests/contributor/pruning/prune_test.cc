@@ -155,5 +155,58 @@ TEST_F(PruneTest, RefusesUnsuitableFiles) {
               HasSubstr("none that an expert has"));
 }
 
+TEST_F(PruneTest, RanksAnExpertByItsOwnScores) {
+  const auto path = folder_.path() / "wide.safetensors";
+  ASSERT_TRUE(PruneToFile(Options({.widths = {384}}), path,
+                          folder_.path() / "plan.safetensors")
+                  .ok());
+  const auto expert = ExpertFile::Open(directory_->config(), path);
+  ASSERT_TRUE(expert.ok());
+  ImportanceSums sums{.formulas = {Formula::kTaylor}, .layers = {}};
+  for (const int l : {2, 3}) {
+    const LayerWeights full = *expert->ReadLayer(l);
+    ExactSum sum(kFfn);
+    std::vector<double> scores(kFfn);
+    std::iota(scores.begin(), scores.end(), 0.0);
+    ASSERT_TRUE(sum.Add(scores).ok());
+    sums.layers[l] = {.channels_digest = DigestChannels(
+                          full.gate_FD, full.up_FD, full.down_DF),
+                      .down_norms = std::vector<double>(kFfn, 1.0),
+                      .sums = {sum}};
+  }
+  PruneOptions options = Options({.widths = {128}});
+  options.importance_path = folder_.path() / "own.safetensors";
+  ASSERT_TRUE(WriteImportance(options.importance_path, sums).ok());
+  options.expert_path = path;
+  options.ranking = Ranking::kImportance;
+  const auto pruned = Prune(options);
+  ASSERT_TRUE(pruned.ok()) << pruned.status();
+  for (int i = 0; i < 128; ++i) {
+    EXPECT_EQ(pruned->kept[3][i], kFfn - 1 - i);
+  }
+  // The same scores are not those of the anchor.
+  options.expert_path.clear();
+  EXPECT_THAT(Prune(options).status().message(),
+              HasSubstr("scores other channels than those of layer 2"));
+  options.importance_path.clear();
+  EXPECT_THAT(Prune(options).status().message(), HasSubstr("got no scores"));
+}
+
+TEST_F(PruneTest, RandomChannelsAreAFunctionOfTheSeed) {
+  PruneOptions options = Options({.widths = {256}});
+  options.ranking = Ranking::kRandom;
+  options.seed = 4;
+  const auto first = Prune(options);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ(Prune(options)->kept, first->kept);
+  EXPECT_NE(first->kept[2], first->kept[3]);
+  std::vector<int32_t> sorted = first->kept[2];
+  std::ranges::sort(sorted);
+  EXPECT_EQ(std::ranges::adjacent_find(sorted), sorted.end());
+  EXPECT_LT(sorted.back(), kFfn);
+  options.seed = 5;
+  EXPECT_NE(Prune(options)->kept, first->kept);
+}
+
 }  // namespace
 }  // namespace tributary::contributor
