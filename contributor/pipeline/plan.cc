@@ -87,29 +87,58 @@ class Planner {
   // stores its channels by descending importance: pruning takes a prefix.
   Stage Train() const {
     const bool teacher = settings_.recipe == Recipe::kPruneAndDistil;
-    Stage stage =
-        Begin(kTrain, {kPrepareText, kCalibrate, kFitRouter}, {kTrainedFile});
+    Stage stage = Begin(
+        kTrain,
+        PrunesFirst()
+            ? std::vector<std::string>{kPrepareText, kCalibrate, kFitRouter,
+                                       kPrune}
+            : std::vector<std::string>{kPrepareText, kCalibrate, kFitRouter},
+        {kTrainedFile});
     job::Train* task = stage.job.add_tasks()->mutable_train();
     task->set_model_directory(anchor_.directory);
     task->set_tokens_path(store_.Output(kPrepareText, kTokensFile));
     task->set_trunk_path(store_.Output(kCalibrate, kTrunkFile));
     task->set_router_path(store_.Output(kFitRouter, kRouterFile));
-    task->set_importance_path(store_.Output(kCalibrate, kImportanceFile));
     task->set_first_layer(settings_.first_layer);
-    task->add_widths(teacher ? anchor_.intermediate_size : settings_.width);
+    if (PrunesFirst()) {
+      task->set_initial_path(store_.Output(kPrune, kPrunedFile));
+    } else {
+      task->set_importance_path(store_.Output(kCalibrate, kImportanceFile));
+      if (teacher) {
+        task->add_widths(anchor_.intermediate_size);
+      } else {
+        SetWidths(task->mutable_widths());
+      }
+    }
     *task->mutable_optimizer() = settings_.optimizer;
     task->set_output_name("expert");
     return stage;
   }
 
+  // Of the teacher; or, where widths have to be chosen for training, of the
+  // anchor.
   Stage Prune() const {
-    Stage stage = Begin(kPrune, {kCalibrate, kTrain}, {kPrunedFile});
+    Stage stage = Begin(
+        kPrune, {kPrepareText, kCalibrate, PrunesFirst() ? kFitRouter : kTrain},
+        {kPrunedFile});
     job::Prune* task = stage.job.add_tasks()->mutable_prune();
     task->set_model_directory(anchor_.directory);
     task->set_importance_path(store_.Output(kCalibrate, kImportanceFile));
-    task->set_expert_path(store_.Output(kTrain, kTrainedFile));
+    if (!PrunesFirst()) {
+      task->set_expert_path(store_.Output(kTrain, kTrainedFile));
+    }
     task->set_first_layer(settings_.first_layer);
-    task->add_widths(settings_.width);
+    if (settings_.chooses_widths()) {
+      task->set_parameter_budget(settings_.parameter_budget);
+      task->set_quality_bound(settings_.quality_bound);
+      task->set_max_width(settings_.width);
+      task->set_tokens_path(store_.Output(kPrepareText, kTokensFile));
+      task->set_trunk_path(store_.Output(kCalibrate, kTrunkFile));
+      task->set_router_path(store_.Output(kFitRouter, kRouterFile));
+      stage.job.add_read_paths(store_.Folder(kFitRouter).string());
+    } else {
+      SetWidths(task->mutable_widths());
+    }
     task->set_output_name("pruned");
     return stage;
   }
@@ -181,8 +210,21 @@ class Planner {
     return stage;
   }
 
+  // Training starts from channels that a stage before it has chosen.
+  bool PrunesFirst() const {
+    return settings_.recipe == Recipe::kTrain && settings_.chooses_widths();
+  }
+
  private:
   using Labelled = std::pair<std::string, job::ModelSource>;
+
+  void SetWidths(google::protobuf::RepeatedField<int64_t>* widths) const {
+    if (settings_.widths.empty()) {
+      widths->Add(settings_.width);
+    } else {
+      widths->Add(settings_.widths.begin(), settings_.widths.end());
+    }
+  }
 
   job::ModelSource AnchorModel() const {
     job::ModelSource model;
@@ -258,8 +300,11 @@ std::vector<Stage> PlanStages(const Settings& settings,
                               const std::string& text_fingerprint) {
   const Planner planner(settings, anchor, store);
   std::vector<Stage> stages = {planner.PrepareText(text_fingerprint),
-                               planner.Calibrate(), planner.FitRouter(),
-                               planner.Train()};
+                               planner.Calibrate(), planner.FitRouter()};
+  if (planner.PrunesFirst()) {
+    stages.push_back(planner.Prune());
+  }
+  stages.push_back(planner.Train());
   if (settings.recipe == Recipe::kPruneAndDistil) {
     stages.push_back(planner.Prune());
     stages.push_back(planner.Distill());

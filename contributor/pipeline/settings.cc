@@ -1,5 +1,7 @@
 #include "contributor/pipeline/settings.h"
 
+#include <algorithm>
+
 #include "common/config/defaults.h"
 
 namespace tributary::contributor {
@@ -12,6 +14,26 @@ int64_t HighestWidth(const AnchorFacts& anchor) {
 // Width and first layer against the anchor.
 Status CheckShape(const Settings& settings, const AnchorFacts& anchor) {
   const int64_t highest = HighestWidth(anchor);
+  if (!settings.widths.empty() &&
+      static_cast<int64_t>(settings.widths.size()) != anchor.num_layers) {
+    return InvalidArgument(
+        "expert.widths: got {} values, wanted one per layer of {} ({}); "
+        "correct them in contributor.textproto",
+        settings.widths.size(), anchor.name, anchor.num_layers);
+  }
+  for (size_t l = 0; l < settings.widths.size(); ++l) {
+    const int64_t width = settings.widths[l];
+    const bool below = static_cast<int32_t>(l) < settings.first_layer;
+    if (width % anchor.block != 0 || width > highest || (below && width > 0)) {
+      return InvalidArgument(
+          "expert.widths: got {} in layer {}, wanted {} (policy of {})", width,
+          l,
+          below ? "0 below first_layer"
+                : fmt::format("a multiple of {} of at most {}", anchor.block,
+                              highest),
+          anchor.name);
+    }
+  }
   if (settings.width <= 0 || settings.width > highest ||
       settings.width % anchor.block != 0) {
     return InvalidArgument(
@@ -26,7 +48,8 @@ Status CheckShape(const Settings& settings, const AnchorFacts& anchor) {
         settings.first_layer, anchor.first_layer, anchor.num_layers - 1,
         anchor.name);
   }
-  if (settings.recipe == Recipe::kPruneAndDistil &&
+  if (settings.recipe == Recipe::kPruneAndDistil && settings.widths.empty() &&
+      !settings.chooses_widths() &&
       settings.width == anchor.intermediate_size) {
     return InvalidArgument(
         "expert.recipe: PRUNE_AND_DISTIL needs a width below the anchor's {}, "
@@ -56,6 +79,19 @@ StatusOr<Settings> ResolveSettings(const config::ContributorConfig& config,
                         ? Recipe::kPruneAndDistil
                         : Recipe::kTrain;
   settings.width = expert.width() > 0 ? expert.width() : HighestWidth(anchor);
+  settings.widths = {expert.widths().begin(), expert.widths().end()};
+  if (!settings.widths.empty()) {
+    settings.width = std::ranges::max(settings.widths);
+  }
+  if (expert.fraction() > 0) {
+    // A share of all channels; what is less than a block is one.
+    settings.width = std::max(
+        anchor.block,
+        static_cast<int64_t>(expert.fraction() * anchor.intermediate_size) /
+            anchor.block * anchor.block);
+  }
+  settings.parameter_budget = expert.parameter_budget();
+  settings.quality_bound = expert.quality_bound();
   settings.first_layer =
       expert.first_layer() > 0 ? expert.first_layer() : anchor.first_layer;
   settings.router = expert.router() == "closed_form"

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "common/base/status.h"
 #include "tributary/config/contributor.pb.h"
@@ -38,7 +39,17 @@ struct Settings {
   std::string contribution;
   config::Data data;
   Recipe recipe = Recipe::kTrain;
+  // The widest layer; where widths are measured, what a layer may have at most.
   int64_t width = 0;
+  // One per layer of the anchor; empty: `width` in all, or a measured choice.
+  std::vector<int64_t> widths;
+  // Widths that the prune stage chooses; 0: not this way.
+  int64_t parameter_budget = 0;
+  double quality_bound = 0;
+
+  bool chooses_widths() const {
+    return parameter_budget > 0 || quality_bound > 0;
+  }
   int32_t first_layer = 0;
   job::FitRouter::Method router = job::FitRouter::LOGISTIC;
   job::Distill::Form form = job::Distill::TAIL;

@@ -194,6 +194,68 @@ TEST(PlanTest, TheNarrowRecipeGoesThroughATeacher) {
   EXPECT_EQ(FindStage(stages, "nothing"), nullptr);
 }
 
+TEST(SettingsTest, WidthsCanBeSharesListsOrChosen) {
+  config::ContributorConfig config = Config(0);
+  config.mutable_expert()->set_fraction(0.7);
+  EXPECT_EQ(ResolveSettings(config, Anchor())->width, 256);
+  config.mutable_expert()->set_fraction(0.01);
+  EXPECT_EQ(ResolveSettings(config, Anchor())->width, 128);
+  config.mutable_expert()->clear_fraction();
+  for (const int64_t width : {0, 0, 256, 128}) {
+    config.mutable_expert()->add_widths(width);
+  }
+  const auto listed = ResolveSettings(config, Anchor());
+  ASSERT_TRUE(listed.ok()) << listed.status();
+  EXPECT_THAT(listed->widths, ElementsAre(0, 0, 256, 128));
+  EXPECT_EQ(listed->width, 256);
+  config.mutable_expert()->set_widths(1, 128);
+  EXPECT_THAT(ResolveSettings(config, Anchor()).status().message(),
+              HasSubstr("got 128 in layer 1, wanted 0 below first_layer"));
+  config.mutable_expert()->mutable_widths()->RemoveLast();
+  EXPECT_THAT(ResolveSettings(config, Anchor()).status().message(),
+              HasSubstr("expert.widths: got 3 values"));
+  config = Config(128);
+  config.mutable_expert()->set_fraction(0.5);
+  EXPECT_THAT(config::CompleteConfig(config, "site-a").status().message(),
+              HasSubstr("one of width, fraction"));
+  config = Config(0);
+  config.mutable_expert()->set_quality_bound(0.05);
+  EXPECT_THAT(config::CompleteConfig(config, "site-a").status().message(),
+              HasSubstr("expert.quality_bound"));
+}
+
+TEST(PlanTest, ChosenWidthsAreMeasuredBeforeTraining) {
+  config::ContributorConfig config = Config(0);
+  config.mutable_expert()->set_parameter_budget(200000);
+  const AnchorFacts anchor = Anchor();
+  const StageStore store("/home/pipeline/site-a");
+  const auto plan = [&] {
+    return PlanStages(*ResolveSettings(config, anchor), anchor, store, "text");
+  };
+  auto stages = plan();
+  EXPECT_EQ(stages[3].name, kPrune);
+  const job::Prune& chosen = stages[3].job.tasks(0).prune();
+  EXPECT_EQ(chosen.parameter_budget(), 200000);
+  EXPECT_EQ(chosen.max_width(), 384);
+  EXPECT_TRUE(chosen.expert_path().empty());
+  EXPECT_EQ(chosen.tokens_path(), store.Output(kPrepareText, kTokensFile));
+  EXPECT_EQ(stages[4].name, kTrain);
+  EXPECT_EQ(stages[4].job.tasks(0).train().initial_path(),
+            store.Output(kPrune, kPrunedFile));
+  EXPECT_EQ(stages[4].job.tasks(0).train().widths_size(), 0);
+
+  config.mutable_expert()->clear_parameter_budget();
+  config.mutable_expert()->set_recipe(config::Expert::PRUNE_AND_DISTIL);
+  config.mutable_expert()->set_quality_bound(0.05);
+  stages = plan();
+  EXPECT_EQ(stages[3].name, kTrain);
+  EXPECT_EQ(stages[3].job.tasks(0).train().widths(0), 384);
+  const job::Prune& bounded = stages[4].job.tasks(0).prune();
+  EXPECT_EQ(bounded.quality_bound(), 0.05);
+  EXPECT_EQ(bounded.expert_path(), store.Output(kTrain, kTrainedFile));
+  EXPECT_EQ(bounded.widths_size(), 0);
+}
+
 TEST(PlanTest, PrivateTextIsReadableInItsOwnStageOnly) {
   const auto settings = ResolveSettings(Config(128), Anchor());
   ASSERT_TRUE(settings.ok());
