@@ -20,6 +20,7 @@ int main(int argc, char** argv) {
   contributor::AddStatusCommand(line);
   contributor::AddRunCommand(line);
   contributor::AddStageCommands(line);
+  contributor::AddStudyCommand(line);
   contributor::AddEvaluateCommand(line);
   contributor::AddEgressCommands(line);
   contributor::AddWithdrawCommands(line);

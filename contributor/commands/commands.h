@@ -9,8 +9,11 @@ void AddInitCommand(cli::CommandLine& line);
 void AddPreflightCommand(cli::CommandLine& line);
 void AddStatusCommand(cli::CommandLine& line);
 void AddRunCommand(cli::CommandLine& line);
-// train, calibrate, prune, distill, export: on the pipeline or on files.
+// train, calibrate, prune, distill, export: on the pipeline or on files; import
+// and overlap on files.
 void AddStageCommands(cli::CommandLine& line);
+// study: widths of a full expert, on explicit files.
+void AddStudyCommand(cli::CommandLine& line);
 void AddEvaluateCommand(cli::CommandLine& line);
 // egress show, approve, ledger; submit.
 void AddEgressCommands(cli::CommandLine& line);

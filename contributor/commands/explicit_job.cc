@@ -183,22 +183,28 @@ StatusOr<job::Result> ExplicitJob::Run(const cli::CommandContext& context,
   return result;
 }
 
-StatusOr<std::string> ExplicitJob::WriteZeroRouter() {
-  const fs::path path = root_ / kZeroRouterFile;
-  RETURN_IF_ERROR(MakeDirectories(root_));
-  const std::vector<std::byte> zeros(static_cast<size_t>(hidden_size_) *
+Status WriteZeroRouter(const fs::path& path, int64_t num_layers,
+                       int64_t hidden_size) {
+  const std::vector<std::byte> zeros(static_cast<size_t>(hidden_size) *
                                      sizeof(float));
   std::vector<safetensors::TensorView> tensors;
-  for (int64_t l = 0; l < num_layers_; ++l) {
+  for (int64_t l = 0; l < num_layers; ++l) {
     tensors.push_back({{model_format::RouterWeight(l),
                         safetensors::DType::kF32,
-                        {hidden_size_}},
+                        {hidden_size}},
                        zeros});
     tensors.push_back(
         {{model_format::RouterBias(l), safetensors::DType::kF32, {}},
          std::span(zeros).first(sizeof(float))});
   }
-  RETURN_IF_ERROR(safetensors::WriteFile(path, tensors));
+  return safetensors::WriteFile(path, tensors);
+}
+
+StatusOr<std::string> ExplicitJob::WriteZeroRouter() {
+  const fs::path path = root_ / kZeroRouterFile;
+  RETURN_IF_ERROR(MakeDirectories(root_));
+  RETURN_IF_ERROR(
+      contributor::WriteZeroRouter(path, num_layers_, hidden_size_));
   job_.add_read_paths(path.string());
   return path.string();
 }

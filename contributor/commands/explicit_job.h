@@ -72,4 +72,9 @@ class ExplicitJob {
   job::Job job_;
 };
 
+// Writes a file with rows of zeros for every layer: the expert gets half of
+// every token.
+Status WriteZeroRouter(const std::filesystem::path& path, int64_t num_layers,
+                       int64_t hidden_size);
+
 }  // namespace tributary::contributor

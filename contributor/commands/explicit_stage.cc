@@ -1,20 +1,13 @@
 #include "contributor/commands/explicit_stage.h"
 
-#include "common/base/files.h"
 #include "contributor/commands/common.h"
+#include "contributor/commands/explicit_facts.h"
 #include "contributor/commands/explicit_job.h"
 #include "contributor/pipeline/plan.h"
 #include "contributor/pipeline/worker_runner.h"
 
 namespace tributary::contributor {
 namespace {
-
-// What a finished command says.
-void PrintWritten(const cli::CommandContext& context, const std::string& output,
-                  nlohmann::json facts) {
-  facts["output"] = output;
-  context.output.Print("wrote " + output, facts);
-}
 
 nlohmann::json TrainingFacts(const job::TrainResult& result) {
   nlohmann::json prefixes = nlohmann::json::array();
@@ -45,91 +38,7 @@ void KeepCurve(ExplicitJob& job, const std::string& stem) {
   job.AlsoKeep(stem + ".loss.svg", ".loss.svg");
 }
 
-nlohmann::json ExportFacts(const job::ExportExpertResult& result) {
-  return {{"widths", std::vector<int64_t>(result.widths().begin(),
-                                          result.widths().end())},
-          {"parameters", result.parameters()},
-          {"size_bytes", result.size_bytes()}};
-}
-
-// Exactly one of width, fraction and budget.
-Status SetWidth(const ExplicitOptions& options, job::Prune* task) {
-  const int given = static_cast<int>(options.width > 0) +
-                    static_cast<int>(options.fraction > 0) +
-                    static_cast<int>(options.budget > 0);
-  if (given != 1) {
-    return InvalidArgument(
-        "got {} of --width, --fraction and --auto, wanted one of them with a "
-        "value above 0",
-        given);
-  }
-  if (options.width > 0) {
-    task->add_widths(options.width);
-  }
-  task->set_fraction(options.fraction);
-  task->set_parameter_budget(options.budget);
-  return absl::OkStatus();
-}
-
-const job::TaskResult& Last(const job::Result& result, int back = 0) {
-  return result.tasks(result.tasks_size() - 1 - back);
-}
-
 }  // namespace
-
-Status RunExplicitCalibrate(const cli::CommandContext& context,
-                            const ExplicitOptions& options) {
-  ASSIGN_OR_RETURN(ExplicitJob job, ExplicitJob::Create("calibrate", options));
-  if (options.input.empty() == options.texts.empty()) {
-    return InvalidArgument("wanted either --input or --text, got {}",
-                           options.input.empty() ? "neither" : "both");
-  }
-  std::string tokens = job.Work(kTokensFile);
-  if (options.input.empty()) {
-    RETURN_IF_ERROR(job.AddPrepareText(options));
-  } else {
-    ASSIGN_OR_RETURN(tokens, job.Input(options.input, "--input"));
-  }
-  job::Calibrate* task = job.job().add_tasks()->mutable_calibrate();
-  task->set_model_directory(job.model());
-  task->set_tokens_path(tokens);
-  task->set_first_layer(options.first_layer);
-  ASSIGN_OR_RETURN(const job::Result result, job.Run(context, kImportanceFile));
-  const job::CalibrateResult& found = Last(result).calibrate();
-  PrintWritten(
-      context, options.output,
-      {{"tokens", found.tokens()}, {"train_log_loss", found.train_log_loss()}});
-  return absl::OkStatus();
-}
-
-Status RunExplicitPrune(const cli::CommandContext& context,
-                        const ExplicitOptions& options) {
-  ASSIGN_OR_RETURN(ExplicitJob job, ExplicitJob::Create("prune", options));
-  job::Prune* task = job.job().add_tasks()->mutable_prune();
-  task->set_model_directory(job.model());
-  if (!options.importance.empty()) {
-    ASSIGN_OR_RETURN(*task->mutable_importance_path(),
-                     job.Input(options.importance, "--importance"));
-  }
-  if (!options.expert.empty()) {
-    ASSIGN_OR_RETURN(*task->mutable_expert_path(),
-                     job.Input(options.expert, "--expert"));
-  }
-  task->set_first_layer(options.first_layer);
-  RETURN_IF_ERROR(SetWidth(options, task));
-  task->set_output_name("pruned");
-  std::string router;
-  if (options.router.empty()) {
-    ASSIGN_OR_RETURN(router, job.WriteZeroRouter());
-  } else {
-    ASSIGN_OR_RETURN(router, job.Input(options.router, "--router"));
-  }
-  job.AddExport(job.Work(kPrunedFile), router);
-  ASSIGN_OR_RETURN(const job::Result result, job.Run(context, kExportFile));
-  PrintWritten(context, options.output,
-               ExportFacts(Last(result).export_expert()));
-  return absl::OkStatus();
-}
 
 Status RunExplicitTrain(const cli::CommandContext& context,
                         const ExplicitOptions& options) {

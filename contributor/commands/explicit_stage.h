@@ -16,7 +16,8 @@
 
 namespace tributary::contributor {
 
-// The options of all such commands; each declares those that it has.
+// The options of all such commands; each declares those that it has. Those of
+// calibrate, prune and import are in explicit_importance.h.
 struct ExplicitOptions {
   std::string model;
   std::string output;
@@ -46,10 +47,6 @@ struct ExplicitOptions {
 // OUTPUT appears whole or not at all. NOT_FOUND for a path that is not there;
 // INVALID_ARGUMENT for options that do not go together; otherwise the worker's
 // own errors.
-Status RunExplicitCalibrate(const cli::CommandContext& context,
-                            const ExplicitOptions& options);
-Status RunExplicitPrune(const cli::CommandContext& context,
-                        const ExplicitOptions& options);
 Status RunExplicitTrain(const cli::CommandContext& context,
                         const ExplicitOptions& options);
 Status RunExplicitDistill(const cli::CommandContext& context,

@@ -1,15 +1,20 @@
+#include <functional>
 #include <memory>
 
 #include "contributor/commands/commands.h"
 #include "contributor/commands/common.h"
+#include "contributor/commands/explicit_importance.h"
 #include "contributor/commands/explicit_stage.h"
 #include "google/protobuf/util/json_util.h"
 
 namespace tributary::contributor {
 namespace {
 
-using ExplicitFunction = Status (*)(const cli::CommandContext&,
-                                    const ExplicitOptions&);
+using ExplicitFunction =
+    std::function<Status(const cli::CommandContext&, const ExplicitOptions&)>;
+
+const std::vector<std::string> kFormulas = {"window-mean", "wanda", "reap",
+                                            "taylor"};
 
 struct StageOptions {
   std::string retry_for = kShortRetry;
@@ -118,43 +123,160 @@ void DeclareTraining(CLI::App* command, ExplicitOptions& files) {
   DeclareTrainingFlags(command, files.training);
 }
 
+CLI::App* DeclareFormula(CLI::App* command, std::string& formula) {
+  command
+      ->add_option("--formula", formula,
+                   "Scores by this formula (default: the first of the file)")
+      ->check(CLI::IsMember(kFormulas));
+  return command;
+}
+
+void AddCalibrate(cli::CommandLine& line) {
+  auto options = std::make_shared<StageOptions>();
+  auto flags = std::make_shared<CalibrateFlags>();
+  CLI::App* command = AddStage(
+      line,
+      {"calibrate",
+       "Importance of the anchor's or an expert's channels on text or token "
+       "ids",
+       kCalibrate,
+       [flags](const cli::CommandContext& context,
+               const ExplicitOptions& files) {
+         return RunExplicitCalibrate(context, files, *flags);
+       }},
+      options);
+  DeclareText(command, options->files);
+  command->add_option("--input", options->files.input,
+                      "safetensors with input_ids int64 [B, S]");
+  command->add_option("--expert", options->files.expert,
+                      "Score the channels of this expert beside the anchor");
+  command->add_option("--router", options->files.router,
+                      "Rows of the expert (default: its own); without an "
+                      "expert the weights of reap");
+  command
+      ->add_option("--formula", flags->formulas,
+                   "How channels are scored (repeatable; default window-mean)")
+      ->delimiter(',')
+      ->check(CLI::IsMember(kFormulas));
+  command->add_flag("--sums", flags->sums,
+                    "Put the exact sums into the file, for --merge");
+  command->add_option("--shard", flags->shard,
+                      "Take one part of the text, such as 0/4; implies --sums");
+  command->add_option("--merge", flags->merge,
+                      "Add up importance files with sums (repeatable) instead "
+                      "of running the model");
+  command->add_flag("--second-moments", flags->second_moments,
+                    "Write OUTPUT.second_moments.safetensors: sums of x x^T "
+                    "and x over the inputs of every layer");
+}
+
+void AddPrune(cli::CommandLine& line) {
+  auto options = std::make_shared<StageOptions>();
+  auto flags = std::make_shared<PruneFlags>();
+  CLI::App* command =
+      AddStage(line,
+               {"prune", "Keep the most important channels", kPrune,
+                [flags](const cli::CommandContext& context,
+                        const ExplicitOptions& files) {
+                  return RunExplicitPrune(context, files, *flags);
+                }},
+               options);
+  ExplicitOptions& files = options->files;
+  DeclareText(command, files);
+  command->add_option("--importance", files.importance,
+                      "Scores of what is pruned, written by calibrate");
+  DeclareFormula(command, flags->formula);
+  command->add_option("--expert", files.expert,
+                      "Expert to prune (default: the anchor's own FFN)");
+  command->add_option("--router", files.router,
+                      "Router rows (default: the expert's, or zeros, half of "
+                      "every token)");
+  command
+      ->add_option("--ranking", flags->ranking,
+                   "Which channels come first (default: by importance where "
+                   "it is given, as they are stored otherwise)")
+      ->check(CLI::IsMember({"importance", "stored", "random"}));
+  command->add_option("--width", files.width, "Channels of each layer");
+  command
+      ->add_option("--widths", flags->widths,
+                   "Channels of every layer of the model, one by one")
+      ->delimiter(',');
+  command->add_option("--fraction", files.fraction,
+                      "Share of the channels of each layer");
+  command->add_option("--auto", files.budget,
+                      "Parameters of the expert, spread over layers by score; "
+                      "with --text only if that is no worse than equal widths");
+  command->add_option("--quality", flags->quality,
+                      "The smallest width whose held-out log-loss is at most "
+                      "this far above that of all channels");
+}
+
+void AddImport(cli::CommandLine& line) {
+  auto options = std::make_shared<ExplicitOptions>();
+  auto flags = std::make_shared<ImportFlags>();
+  CLI::App* command = line.AddCommand(
+      line.app(), "import",
+      "Take an existing expert from an expert file or a mixture's directory",
+      [options, flags](const cli::CommandContext& context) {
+        return RunExplicitImport(context, *options, *flags);
+      });
+  command->add_option("--model", options->model, "The anchor's directory")
+      ->required();
+  command
+      ->add_option("--from", flags->from,
+                   "Expert file, or mixtral or flex_olmo directory whose "
+                   "expert 0 is the anchor's FFN")
+      ->required();
+  command
+      ->add_option("--expert-index", flags->expert_index,
+                   "Which expert of a directory")
+      ->capture_default_str();
+  command->add_option("--output", options->output, "File to write")->required();
+  command->add_option("--threads", options->threads,
+                      "Compute threads (default: all cores)");
+}
+
+void AddOverlap(cli::CommandLine& line) {
+  auto flags = std::make_shared<OverlapFlags>();
+  flags->tops = {0.1, 0.25, 0.5, 0.75};
+  CLI::App* command = line.AddCommand(
+      line.app(), "overlap",
+      "How many of the most important channels two importance files have in "
+      "common",
+      [flags](const cli::CommandContext& context) {
+        return RunExplicitOverlap(context, *flags);
+      });
+  command
+      ->add_option("--importance", flags->importance,
+                   "File written by calibrate (twice)")
+      ->required();
+  command
+      ->add_option("--top", flags->tops,
+                   "Shares of the channels that count as the top")
+      ->delimiter(',')
+      ->capture_default_str();
+  DeclareFormula(command, flags->formula);
+  command
+      ->add_option("--output", flags->output,
+                   "Folder for overlap.json, overlap.txt and pictures")
+      ->required();
+}
+
 }  // namespace
 
 void AddStageCommands(cli::CommandLine& line) {
-  auto calibrate = std::make_shared<StageOptions>();
-  CLI::App* command = AddStage(
-      line,
-      {"calibrate", "Importance of the anchor's channels on text or token ids",
-       kCalibrate, RunExplicitCalibrate},
-      calibrate);
-  DeclareText(command, calibrate->files);
-  command->add_option("--input", calibrate->files.input,
-                      "safetensors with input_ids int64 [B, S]");
+  AddCalibrate(line);
 
   auto train = std::make_shared<StageOptions>();
-  command = AddStage(line,
-                     {"train", "Train an expert beside the anchor on text",
-                      kTrain, RunExplicitTrain},
-                     train);
+  CLI::App* command =
+      AddStage(line,
+               {"train", "Train an expert beside the anchor on text", kTrain,
+                RunExplicitTrain},
+               train);
   DeclareTraining(command, train->files);
   DeclareRowFlags(command, train->files.rows);
 
-  auto prune = std::make_shared<StageOptions>();
-  command = AddStage(
-      line,
-      {"prune", "Keep the most important channels", kPrune, RunExplicitPrune},
-      prune);
-  command->add_option("--importance", prune->files.importance,
-                      "Scores written by calibrate");
-  command->add_option("--expert", prune->files.expert,
-                      "Expert to prune (default: the anchor's own FFN)");
-  command->add_option("--router", prune->files.router,
-                      "Router rows (default: zeros, half of every token)");
-  command->add_option("--width", prune->files.width, "Channels of each layer");
-  command->add_option("--fraction", prune->files.fraction,
-                      "Share of the channels of each layer");
-  command->add_option("--auto", prune->files.budget,
-                      "Parameters of the expert, spread over layers by score");
+  AddPrune(line);
 
   auto distill = std::make_shared<StageOptions>();
   command = AddStage(line,
@@ -186,6 +308,8 @@ void AddStageCommands(cli::CommandLine& line) {
                       "Expert with or without rows");
   command->add_option("--router", exporting->files.router,
                       "Router rows (default: those of the expert)");
+  AddImport(line);
+  AddOverlap(line);
 }
 
 }  // namespace tributary::contributor
