@@ -12,7 +12,7 @@ seconds=${1:-60}
 shift || true
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] ||
-  targets=(safetensors manifest envelope invitation tokenizer)
+  targets=(safetensors manifest envelope invitation tokenizer message upload)
 build=build/fuzz
 [ -n "${TRIBUTARY_FUZZ_BUILT:-}" ] || {
   cmake --preset fuzz
