@@ -61,6 +61,8 @@ ContributorConfig ContributorDefaults(std::string_view contributor_id) {
   training.set_epochs(2);
   training.set_windows_per_step(1);
   training.set_checkpoint_steps(16);
+  training.set_schedule("cosine");
+  training.set_frozen_storage("float32");
   SitePolicy& policy = *config.mutable_policy();
   policy.set_approval(SitePolicy::PERSON);
   policy.set_min_documents(8);
@@ -80,6 +82,10 @@ void CheckWorker(const WorkerLimits& worker, RangeChecker& check) {
   check.Require(
       worker.executable().empty() || worker.executable().front() == '/',
       "worker.executable", worker.executable(), "an absolute path");
+  check.Require(worker.device().empty() || worker.device() == "cpu" ||
+                    worker.device() == "cuda" ||
+                    worker.device().starts_with("cuda:"),
+                "worker.device", worker.device(), "cpu, cuda or cuda:N");
 }
 
 void CheckExperts(const ExpertPolicy& experts, RangeChecker& check) {
@@ -149,6 +155,28 @@ void CheckTraining(const Training& training, RangeChecker& check) {
   check.Integer("training.windows_per_step", training.windows_per_step(), 1,
                 kMaxCount);
   check.Integer("training.checkpoint_steps", training.checkpoint_steps(), 1);
+  check.Require(training.schedule() == "cosine" ||
+                    training.schedule() == "constant" ||
+                    training.schedule() == "linear",
+                "training.schedule", training.schedule(),
+                "\"cosine\", \"constant\" or \"linear\"");
+  check.Integer("training.micro_batch_windows", training.micro_batch_windows(),
+                0);
+  check.Integer("training.validation_steps", training.validation_steps(), 0);
+  check.Integer("training.patience", training.patience(), 0);
+  check.Require(training.patience() == 0 || training.validation_steps() > 0,
+                "training.validation_steps",
+                fmt::format("{}", training.validation_steps()),
+                "at least 1 where training.patience is set");
+  check.Number("training.min_improvement", training.min_improvement(), 0, 1e6);
+  for (int i = 0; i < training.nested_widths_size(); ++i) {
+    check.Integer(fmt::format("training.nested_widths[{}]", i),
+                  training.nested_widths(i), 1, kMaxCount);
+  }
+  check.Require(training.frozen_storage() == "float32" ||
+                    training.frozen_storage() == "bfloat16",
+                "training.frozen_storage", training.frozen_storage(),
+                "\"float32\" or \"bfloat16\"");
 }
 
 void CheckData(const Data& data, RangeChecker& check) {

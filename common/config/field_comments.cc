@@ -91,6 +91,7 @@ const std::map<std::string_view, std::string_view>& Comments() {
        "Workers that name the same file run one at a time. Empty: no lock."},
       {"WorkerLimits.executable",
        "The worker's executable. Empty: beside this program."},
+      {"WorkerLimits.device", "cpu, cuda or cuda:N. Empty: cpu."},
       {"WorkerLimits.stall_limit_s",
        "Seconds without a word from a worker after which it is ended and its "
        "job tried again."},
@@ -119,6 +120,9 @@ const std::map<std::string_view, std::string_view>& Comments() {
       {"Data.max_heldout_windows", "At most this many windows; 0 for all."},
       {"Data.max_windows_per_document",
        "At most this many windows of one document; 0 for all."},
+      {"Data.share_windows",
+       "Short documents share windows instead of being left out; attention "
+       "stays within documents."},
       {"Data.public_heldout",
        "Public text whose log-loss is reported beside the own. Empty: the "
        "anchor's public held-out text."},
@@ -159,6 +163,24 @@ const std::map<std::string_view, std::string_view>& Comments() {
       {"Training.epochs", "Passes over the training windows."},
       {"Training.windows_per_step", "Windows per optimizer step."},
       {"Training.checkpoint_steps", "Steps between checkpoints."},
+      {"Training.schedule",
+       "Learning rate behind the warm-up: cosine, constant or linear."},
+      {"Training.micro_batch_windows",
+       "Windows computed at a time, gradients add up; 0: all of a step."},
+      {"Training.validation_steps",
+       "Steps between measurements of the held-out text; 0: at the end."},
+      {"Training.patience",
+       "Training stops behind this many measurements without a new best one "
+       "and keeps the best one's weights; 0: never."},
+      {"Training.min_improvement",
+       "What a new best measurement must gain, nats."},
+      {"Training.recompute_activations",
+       "Less memory for a third more time, the same result."},
+      {"Training.nested_widths",
+       "Prefixes of these widths are trained in turn, so that the expert can "
+       "be cut to each of them, one line each."},
+      {"Training.frozen_storage",
+       "How the anchor's weights are kept in memory: float32 or bfloat16."},
       {"SitePolicy.approval",
        "PERSON: a person runs egress approve before anything is uploaded. "
        "AUTOMATIC: the pipeline approves what this policy allows."},

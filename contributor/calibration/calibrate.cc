@@ -10,6 +10,7 @@
 #include "contributor/calibration/forward_statistics.h"
 #include "contributor/calibration/taylor.h"
 #include "contributor/calibration/tensor_file.h"
+#include "contributor/calibration/window_documents.h"
 
 namespace tributary::contributor {
 namespace {
@@ -24,6 +25,20 @@ constexpr char kRunKey[] = "run";
 struct SplitIds {
   std::string name;
   Tensor ids_BS;
+  Tensor documents_BS = {};  // undefined: every window is one document
+
+  SplitIds Part(int64_t begin, int64_t end) const {
+    return {
+        name, ids_BS.slice(0, begin, end),
+        documents_BS.defined() ? documents_BS.slice(0, begin, end) : Tensor()};
+  }
+  int64_t windows() const { return ids_BS.size(0); }
+  // Tokens that are predicted.
+  int64_t targets() const {
+    return documents_BS.defined()
+               ? HasTarget(documents_BS).sum().item<int64_t>()
+               : windows() * (ids_BS.size(1) - 1);
+  }
 };
 
 Status CheckOptions(const model::CausalLm& lm,
@@ -72,7 +87,8 @@ StatusOr<std::vector<SplitIds>> ReadSplits(const model::CausalLm& lm,
   } else {
     for (const char* name : {"train", "heldout"}) {
       ASSIGN_OR_RETURN(Tensor ids, ReadTokenIds(file, name, vocabulary));
-      splits.push_back({name, std::move(ids)});
+      ASSIGN_OR_RETURN(Tensor documents, ReadDocuments(file, name, ids));
+      splits.push_back({name, std::move(ids), std::move(documents)});
     }
   }
   return splits;
@@ -113,39 +129,39 @@ class Run {
     const int64_t batches = (train.size(0) + batch_ - 1) / batch_;
     const int64_t begin = batches * options.shard / options.shards * batch_;
     const int64_t end = batches * (options.shard + 1) / options.shards * batch_;
-    shard_ = train.slice(0, begin, end);
+    shard_ = splits_[0].Part(begin, end);
     const bool taylor =
         std::ranges::count(options.formulas, Formula::kTaylor) > 0;
     total_ = Forward(shard_) + (taylor ? Forward(shard_) / kForwardShare : 0);
     for (size_t i = 1; i < splits_.size(); ++i) {
-      total_ += Forward(splits_[i].ids_BS);
+      total_ += Forward(splits_[i]);
     }
     gradients_ = taylor;
   }
 
   StatusOr<Calibration> Finish() {
-    if (shard_.size(0) == 0) {
+    if (shard_.windows() == 0) {
       return InvalidArgument(
           "shard: part {} of {} has no windows; take fewer parts",
           options_.shard, options_.shards);
     }
     ASSIGN_OR_RETURN(trunk_, OpenTrunk(lm_, options_, splits_));
     ASSIGN_OR_RETURN(const bool resumed, Resume());
-    ASSIGN_OR_RETURN(
-        const auto statistics,
-        ForwardStatistics::Create(lm_, options_, shard_.numel(), &sums_));
+    ASSIGN_OR_RETURN(const auto statistics,
+                     ForwardStatistics::Create(lm_, options_,
+                                               shard_.ids_BS.numel(), &sums_));
     RETURN_IF_ERROR(RunForward(shard_, statistics.get()));
-    Calibration result{.tokens = shard_.numel(),
+    Calibration result{.tokens = shard_.ids_BS.numel(),
                        .train_log_loss = MeanLoss(shard_),
                        .resumed = resumed};
     RETURN_IF_ERROR(RunGradients());
     loss_sum_ = 0;
     for (size_t i = 1; i < splits_.size(); ++i) {
-      RETURN_IF_ERROR(RunForward(splits_[i].ids_BS, nullptr));
-      result.heldout_log_loss = MeanLoss(splits_[i].ids_BS);
+      RETURN_IF_ERROR(RunForward(splits_[i], nullptr));
+      result.heldout_log_loss = MeanLoss(splits_[i]);
     }
-    sums_.windows = shard_.size(0);
-    sums_.tokens = shard_.numel();
+    sums_.windows = shard_.windows();
+    sums_.tokens = shard_.ids_BS.numel();
     if (trunk_ != nullptr) {
       RETURN_IF_ERROR(trunk_->Finish());
     }
@@ -160,24 +176,25 @@ class Run {
   }
 
  private:
-  static double Forward(const Tensor& ids) {
-    return static_cast<double>(ids.numel());
+  static double Forward(const SplitIds& split) {
+    return static_cast<double>(split.ids_BS.numel());
   }
-  double MeanLoss(const Tensor& ids) const {
-    return loss_sum_ / static_cast<double>(ids.size(0) * (ids.size(1) - 1));
+  double MeanLoss(const SplitIds& split) const {
+    return loss_sum_ / static_cast<double>(split.targets());
   }
-
 
   // `statistics` is null for text that is only evaluated.
-  Status RunForward(const Tensor& ids_WS, ForwardStatistics* statistics) {
-    const int64_t length = ids_WS.size(1);
+  Status RunForward(const SplitIds& split, ForwardStatistics* statistics) {
+    const int64_t length = split.ids_BS.size(1);
     const int64_t first =
-        statistics == nullptr ? 0 : std::min(forward_done_, ids_WS.size(0));
-    for (int64_t begin = first; begin < ids_WS.size(0); begin += batch_) {
-      const int64_t count = std::min(batch_, ids_WS.size(0) - begin);
-      const Tensor ids = ids_WS.narrow(0, begin, count).to(lm_.device());
-      const Tensor trunk = model::RunLayers(lm_, model::Embed(lm_, ids), 0,
-                                            options_.first_layer);
+        statistics == nullptr ? 0 : std::min(forward_done_, split.windows());
+    for (int64_t begin = first; begin < split.windows(); begin += batch_) {
+      const int64_t count = std::min(batch_, split.windows() - begin);
+      const SplitIds part = split.Part(begin, begin + count);
+      const Tensor ids = part.ids_BS.to(lm_.device());
+      const Tensor trunk =
+          model::RunLayers(lm_, model::Embed(lm_, ids), 0, options_.first_layer,
+                           {.documents_BS = part.documents_BS});
       if (trunk_ != nullptr) {
         const Tensor values = trunk.to(at::kCPU, at::kFloat).contiguous();
         RETURN_IF_ERROR(trunk_->Append(
@@ -190,19 +207,24 @@ class Run {
       }
       const Tensor last =
           model::RunLayers(lm_, trunk, options_.first_layer, lm_.num_layers(),
-                           {.hooks = hooks ? &*hooks : nullptr});
+                           {.hooks = hooks ? &*hooks : nullptr,
+                            .documents_BS = part.documents_BS});
       const Tensor hidden = model::FinalNorm(lm_, last)
                                 .narrow(1, 0, length - 1)
                                 .reshape({count * (length - 1), -1});
       const Tensor targets = ids.narrow(1, 1, length - 1).reshape({-1});
-      loss_sum_ += model::TokenLogLoss(lm_, hidden, targets)
-                       .sum(at::kDouble)
-                       .item<double>();
+      Tensor losses = model::TokenLogLoss(lm_, hidden, targets);
+      if (part.documents_BS.defined()) {
+        losses =
+            losses *
+            HasTarget(part.documents_BS).reshape({-1}).to(losses.options());
+      }
+      loss_sum_ += losses.sum(at::kDouble).item<double>();
       if (statistics != nullptr) {
         RETURN_IF_ERROR(statistics->status());
         forward_done_ = begin + count;
       }
-      done_ += Forward(ids);
+      done_ += Forward(part);
       RETURN_IF_ERROR(Report(statistics != nullptr));
     }
     return absl::OkStatus();
@@ -213,10 +235,11 @@ class Run {
       return absl::OkStatus();
     }
     TaylorPass pass(lm_, options_.first_layer, &sums_);
-    for (int64_t w = gradients_done_; w < shard_.size(0); ++w) {
-      RETURN_IF_ERROR(pass.Add(shard_.narrow(0, w, 1)));
+    for (int64_t w = gradients_done_; w < shard_.windows(); ++w) {
+      const SplitIds window = shard_.Part(w, w + 1);
+      RETURN_IF_ERROR(pass.Add(window.ids_BS, window.documents_BS));
       gradients_done_ = w + 1;
-      done_ += static_cast<double>(shard_.size(1)) / kForwardShare;
+      done_ += static_cast<double>(shard_.ids_BS.size(1)) / kForwardShare;
       RETURN_IF_ERROR(Report(/*resumable=*/true));
     }
     return absl::OkStatus();
@@ -277,9 +300,9 @@ class Run {
     forward_done_ = std::strtoll(progress.c_str(), &rest, 10);
     gradients_done_ = std::strtoll(rest, &rest, 10);
     loss_sum_ = std::strtod(rest, nullptr);
-    done_ +=
-        static_cast<double>(forward_done_ * shard_.size(1)) +
-        static_cast<double>(gradients_done_ * shard_.size(1)) / kForwardShare;
+    done_ += static_cast<double>(forward_done_ * shard_.ids_BS.size(1)) +
+             static_cast<double>(gradients_done_ * shard_.ids_BS.size(1)) /
+                 kForwardShare;
     return true;
   }
 
@@ -288,7 +311,7 @@ class Run {
   const std::function<Status(double)>& report_;
   const std::vector<SplitIds> splits_;
   ImportanceSums sums_;
-  Tensor shard_;
+  SplitIds shard_;
   std::unique_ptr<safetensors::Writer> trunk_;
   bool gradients_ = false;
   int64_t batch_ = 1;           // windows

@@ -6,6 +6,7 @@
 
 #include "contributor/calibration/channel_sums.h"
 #include "contributor/calibration/forward_statistics.h"
+#include "contributor/calibration/window_documents.h"
 
 namespace tributary::contributor {
 namespace {
@@ -61,24 +62,33 @@ TaylorPass::TaylorPass(const model::CausalLm& lm, int64_t first_layer,
   }
 }
 
-Status TaylorPass::Add(const Tensor& ids_BS) {
+Status TaylorPass::Add(const Tensor& ids_BS, const Tensor& documents_BS) {
+  const model::RunOptions run{.documents_BS = documents_BS};
   const int64_t length = ids_BS.size(1);
   const Tensor ids = ids_BS.to(lm_.device());
   Tensor trunk;
   {
     const at::NoGradGuard no_grad;
-    trunk = model::RunLayers(lm_, model::Embed(lm_, ids), 0, first_layer_);
+    trunk = model::RunLayers(lm_, model::Embed(lm_, ids), 0, first_layer_, run);
   }
   {
     const at::AutoGradMode grad(true);
     const Tensor last =
-        model::RunLayers(lm_, trunk, first_layer_, lm_.num_layers());
-    const Tensor hidden = model::FinalNorm(lm_, last)
-                              .narrow(1, 0, length - 1)
-                              .reshape({length - 1, -1});
-    model::TokenLogLoss(lm_, hidden, ids.narrow(1, 1, length - 1).reshape({-1}))
-        .mean()
-        .backward();
+        model::RunLayers(lm_, trunk, first_layer_, lm_.num_layers(), run);
+    Tensor hidden = model::FinalNorm(lm_, last)
+                        .narrow(1, 0, length - 1)
+                        .reshape({length - 1, -1});
+    Tensor targets = ids.narrow(1, 1, length - 1).reshape({-1});
+    if (documents_BS.defined()) {
+      const Tensor predicted = HasTarget(documents_BS)
+                                   .reshape({-1})
+                                   .nonzero()
+                                   .squeeze(1)
+                                   .to(lm_.device());
+      hidden = hidden.index_select(0, predicted);
+      targets = targets.index_select(0, predicted);
+    }
+    model::TokenLogLoss(lm_, hidden, targets).mean().backward();
   }
   const auto found = std::ranges::find(sums_.formulas, Formula::kTaylor);
   for (const auto& [l, layer] : sums_.layers) {

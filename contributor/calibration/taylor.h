@@ -15,8 +15,9 @@ class TaylorPass {
   TaylorPass(const model::CausalLm& lm, int64_t first_layer,
              ImportanceSums* sums);
 
-  // One window of token ids [1, S]. Throws as LibTorch does.
-  Status Add(const at::Tensor& ids_BS);
+  // One window of token ids [1, S] and its documents (window_documents.h;
+  // undefined: one). Throws as LibTorch does.
+  Status Add(const at::Tensor& ids_BS, const at::Tensor& documents_BS = {});
 
  private:
   Status AddLayer(int64_t layer, size_t index);

@@ -111,6 +111,7 @@ Status ExplicitJob::AddPrepareText(const ExplicitOptions& options) {
   }
   task->set_text_field(options.text_field);
   task->set_window_tokens(options.window_tokens);
+  task->set_share_windows(options.share_windows);
   return absl::OkStatus();
 }
 

@@ -26,6 +26,7 @@ struct ExplicitOptions {
   std::vector<std::string> heldout;
   std::string text_field;
   int window_tokens = 256;
+  bool share_windows = false;
   std::string importance;
   std::string router;
   std::string expert;

@@ -111,6 +111,9 @@ void DeclareText(CLI::App* command, ExplicitOptions& files) {
   command
       ->add_option("--window-tokens", files.window_tokens, "Tokens of a window")
       ->capture_default_str();
+  command->add_flag("--share-windows", files.share_windows,
+                    "Short documents share windows; attention stays within "
+                    "documents");
 }
 
 void DeclareTraining(CLI::App* command, ExplicitOptions& files) {

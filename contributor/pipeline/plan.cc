@@ -53,6 +53,7 @@ class Planner {
     task->set_max_train_windows(data.max_train_windows());
     task->set_max_heldout_windows(data.max_heldout_windows());
     task->set_max_windows_per_document(data.max_windows_per_document());
+    task->set_share_windows(data.share_windows());
     task->set_min_documents(settings_.min_documents);
     task->set_min_tokens(settings_.min_tokens);
     return stage;

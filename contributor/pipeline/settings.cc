@@ -121,6 +121,19 @@ job::Optimizer OptimizerOf(const config::Training& training) {
   optimizer.set_epochs(training.epochs());
   optimizer.set_windows_per_step(training.windows_per_step());
   optimizer.set_checkpoint_steps(training.checkpoint_steps());
+  optimizer.set_schedule(
+      training.schedule() == "constant" ? job::Optimizer::CONSTANT
+      : training.schedule() == "linear" ? job::Optimizer::LINEAR
+                                        : job::Optimizer::COSINE);
+  optimizer.set_micro_batch_windows(training.micro_batch_windows());
+  optimizer.set_validation_steps(training.validation_steps());
+  optimizer.set_patience(training.patience());
+  optimizer.set_min_improvement(training.min_improvement());
+  optimizer.set_recompute_activations(training.recompute_activations());
+  *optimizer.mutable_nested_widths() = training.nested_widths();
+  optimizer.set_frozen_storage(training.frozen_storage() == "bfloat16"
+                                   ? job::Optimizer::BFLOAT16
+                                   : job::Optimizer::FLOAT32);
   return optimizer;
 }
 

@@ -22,6 +22,9 @@ class ProcessWorker : public WorkerRunner {
     limited.set_threads(options_.limits.threads());
     limited.set_memory_limit_bytes(options_.limits.memory_limit_bytes());
     limited.set_cpu_limit_s(options_.limits.cpu_limit_s());
+    if (limited.device().empty()) {
+      limited.set_device(options_.limits.device());
+    }
     using Streams = jobs::RunOptions::StandardStreams;
     std::optional<FileLock> turn;
     if (!options_.limits.compute_lock_file().empty()) {

@@ -44,12 +44,6 @@ StatusOr<TrunkWindows> LoadTrunkWindows(const TrunkFiles& files,
                                         const std::string& split,
                                         const model::CausalLm& lm);
 
-// The tensor "<split>_documents" for windows [B, S], int64; undefined when
-// there is none. Errors as LoadTrunkWindows.
-StatusOr<at::Tensor> ReadDocuments(
-    const std::shared_ptr<const safetensors::File>& file,
-    const std::string& split, const at::Tensor& ids_BS);
-
 // Some windows, in this order. T counts positions whose next token is of the
 // same document: B (S - 1) without documents.
 struct WindowBatch {

@@ -7,6 +7,7 @@
 #include "common/model/load.h"
 #include "common/model/load_release.h"
 #include "contributor/calibration/tensor_file.h"
+#include "contributor/calibration/window_documents.h"
 #include "contributor/training/trunk_windows.h"
 
 namespace tributary::contributor {

@@ -31,6 +31,7 @@ StatusOr<job::Result> WorkerTaskRunner::Run(
   job.set_threads(settings_.threads);
   job.set_memory_limit_bytes(settings_.memory_limit_bytes);
   job.set_cpu_limit_s(settings_.cpu_limit_s);
+  job.set_device(settings_.device);
   jobs::RunOptions options;
   options.executable = settings_.executable;
   options.lock_file = settings_.compute_lock_file;

@@ -35,7 +35,8 @@ WorkerSettings WorkerOf(const config::WorkerLimits& worker) {
           .cpu_limit_s = worker.cpu_limit_s(),
           .stall_limit_s = worker.stall_limit_s(),
           .compute_lock_file = worker.compute_lock_file(),
-          .executable = worker.executable()};
+          .executable = worker.executable(),
+          .device = worker.device()};
 }
 
 }  // namespace

@@ -51,6 +51,7 @@ struct WorkerSettings {
   uint64_t stall_limit_s = 0;
   std::filesystem::path compute_lock_file;
   std::filesystem::path executable;  // empty: beside this one
+  std::string device;                // empty: cpu
 };
 
 // How the server runs.

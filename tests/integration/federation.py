@@ -54,9 +54,14 @@ class Coordinator:
             "first_layer: 2",
             "first_layer: 2\n  window_tokens: 64\n  windows_per_class: 8\n"
             "  heldout_windows: 8")
-        # The small anchor does not tell domains apart: public text suffers.
-        config.write_text(text.replace("# max_public_loss_increase: 0.05",
-                                       "max_public_loss_increase: 5"))
+        # The small anchor does not tell domains apart: public text suffers,
+        # and experts differ from its feed-forward layers by a lot.
+        for name, default, here in (("max_public_loss_increase", "0.05", "5"),
+                                    ("max_output_ratio", "16", "1000"),
+                                    ("max_mean_output_ratio", "2", "100")):
+            assert f"# {name}: {default}" in text, f"{name} in {text}"
+            text = text.replace(f"# {name}: {default}", f"{name}: {here}")
+        config.write_text(text)
 
     def serve(self):
         address = self.home / "address"
