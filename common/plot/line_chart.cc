@@ -15,6 +15,8 @@ constexpr double kRight = 20;
 constexpr double kTop = 44;
 constexpr double kBottom = 56;
 constexpr double kLegendRow = 18;
+constexpr double kLegendLine = 22;  // length of a sample of the line
+constexpr double kLetter = 7;       // width of a letter, about
 constexpr double kMarkRadius = 2.5;
 
 // Readable on white and on black, and told apart by most colour-blind people.
@@ -114,7 +116,7 @@ class Drawing {
         high[axis] += space;
       }
     }
-    x_ = {low[0], high[0], kLeft, chart_.width - kRight, {}};
+    x_ = {low[0], high[0], kLeft, chart_.width - kRight - LegendWidth(), {}};
     x_.ticks = Ticks(low[0], high[0], 8);
     std::erase_if(x_.ticks, [&](double tick) {
       return tick < low[0] - 1e-9 * std::abs(low[0]) ||
@@ -206,20 +208,27 @@ class Drawing {
     }
   }
 
-  // Upper right corner, where losses leave room.
-  void Legend() {
+  // At most half of the picture.
+  double LegendWidth() const {
     size_t longest = 0;
     for (const Series& series : chart_.series) {
       longest = std::max(longest, series.name.size());
     }
-    const double x = x_.to - 34 - 7.0 * static_cast<double>(longest);
+    const double width =
+        kLegendLine + 18 + kLetter * static_cast<double>(longest);
+    return longest == 0 ? 0 : std::min(width, chart_.width / 2.0);
+  }
+
+  // Beside the axes, where no line runs through it.
+  void Legend() {
+    const double x = x_.to + 12;
     double y = kTop + 8;
     for (size_t i = 0; i < chart_.series.size(); ++i, y += kLegendRow) {
       Add("<line x1=\"{0:.1f}\" x2=\"{1:.1f}\" y1=\"{2:.1f}\" y2=\"{2:.1f}\" "
           "stroke=\"{3}\" stroke-width=\"3\"/>",
-          x, x + 22, y, Colour(i));
-      Add("<text x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n", x + 28, y + 4,
-          Escape(chart_.series[i].name));
+          x, x + kLegendLine, y, Colour(i));
+      Add("<text x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n", x + kLegendLine + 6,
+          y + 4, Escape(chart_.series[i].name));
     }
   }
 

@@ -2,6 +2,8 @@
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/impl/server_builder_option.h>
+#include <grpcpp/impl/server_builder_plugin.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/server_builder.h>
 
@@ -28,6 +30,18 @@ constexpr std::chrono::seconds kDrainTime(5);
 constexpr std::chrono::seconds kMaintenanceInterval(10);
 constexpr int kCollectEvery = 360;  // maintenance intervals: an hour
 constexpr int64_t kKeepRequestsS = 30 * crypto::kDaySeconds;
+
+// The library gives reflection to every server of a program that links it.
+class WithoutReflection : public grpc::ServerBuilderOption {
+ public:
+  void UpdateArguments(grpc::ChannelArguments*) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>*
+                         plugins) override {
+    std::erase_if(*plugins, [](const auto& plugin) {
+      return plugin->name() == "proto_server_reflection";
+    });
+  }
+};
 // Of gRPC: short calls only, streams hold none.
 constexpr int kMaxThreads = 64;
 // All connections together; beyond it gRPC ends some of them.
@@ -148,11 +162,11 @@ Status Server::Listen() {
                      .public_address = public_address_,
                      .version = options_.version});
   grpc::EnableDefaultHealthCheckService(true);
-  if (options_.settings.server.reflection) {
-    // Of the process: every server that is built from now on has it.
-    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-  }
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
+  if (!options_.settings.server.reflection) {
+    builder.SetOption(std::make_unique<WithoutReflection>());
+  }
   rpc::ConfigureServer(builder);
   grpc::ResourceQuota quota("coordinator");
   quota.SetMaxThreads(kMaxThreads);

@@ -370,7 +370,7 @@ def reflection(target):
     with target.api() as api:
         code = refused(lambda: api.channel.unary_unary(
             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")(
-                b"", timeout=5), CODES.UNIMPLEMENTED)
+                b"\x3a\x00", timeout=5), CODES.UNIMPLEMENTED)
     return "a look at the service list by reflection", code
 
 
