@@ -92,6 +92,9 @@ def main() -> int:
     parser.add_argument("--venv", type=pathlib.Path, default=frame.REPOSITORY / ".venv")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
+    python = arguments.venv / "bin/python"
+    if python.exists() and pathlib.Path(sys.prefix).resolve() != arguments.venv.resolve():
+        os.execv(python, [str(python), *sys.argv])  # topics import what peers need
 
     context = frame.Context(arguments.build, arguments.front_build, arguments.venv,
                             arguments.threads, arguments.quick)
