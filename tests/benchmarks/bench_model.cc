@@ -107,7 +107,7 @@ void Model(benchmark::State& state) {
   state.counters["weight_bytes"] = WeightBytes(loaded->lm);
   state.counters["buffer_bytes"] = static_cast<double>(kernels::ScratchBytes());
 }
-BENCHMARK(Model)->Arg(0)->Arg(1)->Iterations(3)->UseManualTime()->Unit(
+BENCHMARK(Model)->Arg(0)->Arg(1)->Arg(2)->Iterations(3)->UseManualTime()->Unit(
     benchmark::kMillisecond);
 
 // fp32 and bf16 storage in turn, in one process.

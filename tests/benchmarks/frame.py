@@ -125,13 +125,15 @@ class Context:
         the regular expression: {name: Measured}. Benchmarks that take turns
         (RunInTurn) need one repetition; others take medians over several."""
         out = self.scratch / "benchmark.json"
+        out.unlink(missing_ok=True)
         command = [self.binary(f"tributary_benchmarks_{kind}"), f"--benchmark_filter={pattern}",
                    f"--benchmark_repetitions={repetitions}", f"--benchmark_out={out}",
                    "--benchmark_out_format=json"]
         # What the job runner sets for workers.
         self.run(command, **{"GOMP_SPINCOUNT": "10000", **environment})
         runs = {}
-        for entry in json.loads(out.read_text())["benchmarks"]:
+        text = out.read_text()  # empty when nothing matched
+        for entry in json.loads(text)["benchmarks"] if text else ():
             if entry.get("error_occurred"):
                 raise MeasurementError(f"{entry['name']}: {entry['error_message']}")
             if entry["run_type"] == "iteration":
