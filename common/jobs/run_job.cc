@@ -48,9 +48,10 @@ struct ChildSetup {
   std::vector<std::string> variables;
   std::vector<char*> environment;
   int progress_fd = -1;
-  int null_fd = -1;
   int log_fd = -1;
-  bool inherit_streams = false;
+  // In the place of standard input and output; -1: this process's own.
+  int input_fd = -1;
+  int output_fd = -1;
   rlim_t address_space = RLIM_INFINITY;
   rlim_t cpu_seconds = RLIM_INFINITY;
   pid_t parent = 0;
@@ -70,9 +71,9 @@ void SetLimit(int resource, rlim_t value) {
   if (getppid() != setup.parent) {
     _exit(126);
   }
-  if (!setup.inherit_streams) {
-    dup2(setup.null_fd, STDIN_FILENO);
-    dup2(setup.null_fd, STDOUT_FILENO);
+  if (setup.input_fd >= 0) {
+    dup2(setup.input_fd, STDIN_FILENO);
+    dup2(setup.output_fd, STDOUT_FILENO);
   }
   if (setup.log_fd >= 0) {
     dup2(setup.log_fd, STDERR_FILENO);
@@ -328,10 +329,13 @@ StatusOr<job::Result> RunJob(const job::Job& job, const RunOptions& options) {
   }
   setup.parent = getpid();
   setup.progress_fd = pipe.write_end.get();
-  setup.null_fd = null.get();
   setup.log_fd = log.get();
-  setup.inherit_streams =
-      options.streams == RunOptions::StandardStreams::kInherited;
+  if (options.streams == RunOptions::StandardStreams::kGiven) {
+    setup.input_fd = options.input_fd;
+    setup.output_fd = options.output_fd;
+  } else if (options.streams == RunOptions::StandardStreams::kClosed) {
+    setup.input_fd = setup.output_fd = null.get();
+  }
   if (job.memory_limit_bytes() > 0) {
     setup.address_space = job.memory_limit_bytes();
   }
@@ -341,6 +345,9 @@ StatusOr<job::Result> RunJob(const job::Job& job, const RunOptions& options) {
   ASSIGN_OR_RETURN(const pid_t pid, Start(setup, setup.arguments.front()));
   Child child(pid);
   pipe.write_end = FileDescriptor();
+  if (options.on_start) {
+    options.on_start(pid);
+  }
 
   Follower follower(pipe.read_end, options, child);
   if (Status followed = follower.Follow(); !followed.ok()) {

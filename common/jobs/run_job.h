@@ -26,7 +26,13 @@ struct RunOptions {
   enum class StandardStreams {
     kClosed,     // standard input and output are /dev/null
     kInherited,  // for tasks that read or write text
+    kGiven,      // input_fd and output_fd, for tasks that answer requests
   } streams = StandardStreams::kClosed;
+  int input_fd = -1;
+  int output_fd = -1;
+  // Called when the process runs, with its id: the caller can close its copies
+  // of what it gave.
+  std::function<void(int pid)> on_start;
 };
 
 // Writes <output_directory>/job.json, runs the worker on it and returns its
