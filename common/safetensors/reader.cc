@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -29,6 +30,19 @@ StatusOr<Header> ReadHeader(const FileDescriptor& file, const char* mapped,
     }
   }
   return ParseHeader({mapped, file_bytes}, file_bytes, limits);
+}
+
+// Maps pages of a file that are going to be read. Kernels before 5.14 do not
+// know how: the pages are then mapped when they are touched.
+void MapNow(std::span<const std::byte> bytes) {
+#ifndef MADV_POPULATE_READ
+  constexpr int MADV_POPULATE_READ = 22;
+#endif
+  static const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(bytes.data()) / page * page;
+  const auto end = reinterpret_cast<uintptr_t>(bytes.data()) + bytes.size();
+  (void)madvise(reinterpret_cast<void*>(begin), end - begin,  // NOLINT
+                MADV_POPULATE_READ);
 }
 
 }  // namespace
@@ -92,13 +106,34 @@ Status File::Read(const TensorInfo& tensor, uint64_t offset,
   return absl::OkStatus();
 }
 
+Status File::ToFloats(const TensorInfo& tensor, uint64_t first,
+                      std::span<float> out) const {
+  constexpr size_t kAtATime = size_t{2} << 20;
+  const auto elements = static_cast<uint64_t>(tensor.elements());
+  if (first > elements || out.size() > elements - first) {
+    return OutOfRange("{}: got elements {} to {} of {}, which has {}",
+                      path_.string(), first, first + out.size(), tensor.name,
+                      elements);
+  }
+  const size_t size = DTypeSize(tensor.dtype);
+  for (size_t done = 0; done < out.size();) {
+    const size_t count = std::min(kAtATime, out.size() - done);
+    const auto bytes =
+        Bytes(tensor).subspan((first + done) * size, count * size);
+    MapNow(bytes);
+    RETURN_IF_ERROR(ToFloat32(tensor.dtype, bytes, out.subspan(done, count)));
+    done += count;
+  }
+  return absl::OkStatus();
+}
+
 StatusOr<std::vector<float>> File::ReadFloats(std::string_view name) const {
   const TensorInfo* tensor = Find(name);
   if (tensor == nullptr) {
     return NotFound("{}: has no tensor \"{}\"", path_.string(), name);
   }
   std::vector<float> values(static_cast<size_t>(tensor->elements()));
-  const Status status = ToFloat32(tensor->dtype, Bytes(*tensor), values);
+  const Status status = ToFloats(*tensor, 0, values);
   if (!status.ok()) {
     return Annotate(status, fmt::format("{}: {}", path_.string(), name));
   }

@@ -56,6 +56,14 @@ class File {
     return {data_ + header_.data_begin + tensor.begin, tensor.bytes()};
   }
 
+  // Elements [first, first + out.size()) of a tensor of F64, F32, F16 or BF16
+  // as fp32; may be called for parts on several threads. The pages are mapped
+  // some at a time, which costs less than a fault for every few of them.
+  // INVALID_ARGUMENT for another dtype, OUT_OF_RANGE when the elements are not
+  // inside the tensor.
+  Status ToFloats(const TensorInfo& tensor, uint64_t first,
+                  std::span<float> out) const;
+
   // Copies `out.size()` bytes of a tensor from `offset` on through read(2).
   // DATA_LOSS when the file has become shorter, OUT_OF_RANGE when the range is
   // not inside the tensor.

@@ -1,5 +1,6 @@
 #include "common/safetensors/reader.h"
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <vector>
@@ -69,6 +70,38 @@ TEST_F(ReaderTest, ReadsRanges) {
       (*file)->Read(full, 8, std::as_writable_bytes(std::span(values)))));
   EXPECT_TRUE(absl::IsOutOfRange(
       (*file)->Read(full, ~0ull, std::as_writable_bytes(std::span(values)))));
+}
+
+TEST_F(ReaderTest, ConvertsPartsOfALongTensor) {
+  constexpr size_t kElements = (size_t{5} << 19) + 77;
+  std::vector<float> values(kElements);
+  for (size_t i = 0; i < kElements; ++i) {
+    values[i] = Bf16ToFloat(static_cast<uint16_t>(i * 40'503 % 30'000));
+  }
+  std::vector<std::byte> stored(2 * kElements);
+  ASSERT_TRUE(FromFloat32(values, DType::kBF16, stored).ok());
+  ASSERT_TRUE(
+      WriteFile(
+          path_,
+          {{{"ids", DType::kI64, {1}}, ids_},
+           {{"long", DType::kBF16, {static_cast<int64_t>(kElements)}}, stored}})
+          .ok());
+  const auto file = File::Open(path_);
+  ASSERT_TRUE(file.ok()) << file.status();
+  const TensorInfo& tensor = *(*file)->Find("long");
+  for (const size_t first : {0, 1, 37}) {
+    // The result begins at several places of a line.
+    std::vector<float> got(kElements, -1);
+    const std::span<float> out = std::span(got).subspan(first);
+    ASSERT_TRUE((*file)->ToFloats(tensor, first, out).ok());
+    EXPECT_TRUE(std::equal(out.begin(), out.end(), values.begin() + first));
+  }
+  std::vector<float> got(2);
+  EXPECT_TRUE(
+      absl::IsOutOfRange((*file)->ToFloats(tensor, kElements - 1, got)));
+  EXPECT_TRUE(absl::IsOutOfRange((*file)->ToFloats(tensor, ~0ull, got)));
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      (*file)->ToFloats(*(*file)->Find("ids"), 0, std::span(got).first(1))));
 }
 
 TEST_F(ReaderTest, ACutAfterOpeningIsAnErrorForRead) {
