@@ -39,6 +39,16 @@ CoordinatorConfig CoordinatorDefaults() {
   quotas.set_min_free_disk_bytes(kGiB);
   config.mutable_releases()->set_max_public_loss_increase(0.05);
   config.mutable_worker()->set_stall_limit_s(1800);
+  Routing& routing = *config.mutable_routing();
+  routing.set_mode("discriminant");
+  routing.set_ridge_lambda(1e-3);
+  routing.set_ridge_temperature(10);
+  routing.set_ridge_max_condition(1e12);
+  routing.set_tuned_learning_rate(2e-3);
+  routing.set_tuned_epochs(2);
+  routing.set_tuned_windows_per_domain(12);
+  routing.set_tuned_load_balance(0.01);
+  routing.set_tuned_z_loss(1e-3);
   return config;
 }
 
@@ -86,6 +96,24 @@ void CheckWorker(const WorkerLimits& worker, RangeChecker& check) {
                     worker.device() == "cuda" ||
                     worker.device().starts_with("cuda:"),
                 "worker.device", worker.device(), "cpu, cuda or cuda:N");
+}
+
+void CheckRouting(const Routing& routing, RangeChecker& check) {
+  const std::string& mode = routing.mode();
+  check.Require(mode == "discriminant" || mode == "trained" ||
+                    mode == "ridge" || mode == "tuned",
+                "routing.mode", mode,
+                "\"discriminant\", \"trained\", \"ridge\" or \"tuned\"");
+  check.Positive("routing.ridge_lambda", routing.ridge_lambda());
+  check.Positive("routing.ridge_temperature", routing.ridge_temperature());
+  check.Positive("routing.ridge_max_condition", routing.ridge_max_condition());
+  check.Positive("routing.tuned_learning_rate", routing.tuned_learning_rate());
+  check.Integer("routing.tuned_epochs", routing.tuned_epochs(), 1, 1000);
+  check.Integer("routing.tuned_windows_per_domain",
+                routing.tuned_windows_per_domain(), 1, kMaxCount);
+  check.Number("routing.tuned_load_balance", routing.tuned_load_balance(), 0,
+               100);
+  check.Number("routing.tuned_z_loss", routing.tuned_z_loss(), 0, 100);
 }
 
 void CheckExperts(const ExpertPolicy& experts, RangeChecker& check) {
@@ -201,6 +229,7 @@ void CheckExpert(const Expert& expert, RangeChecker& check) {
   check.Number("expert.fraction", expert.fraction(), 0, 1);
   check.Integer("expert.parameter_budget", expert.parameter_budget(), 0);
   check.Number("expert.quality_bound", expert.quality_bound(), 0, kMaxLoss);
+  check.Integer("expert.rank", expert.rank(), 0, kMaxCount);
   for (const int64_t width : expert.widths()) {
     check.Integer("expert.widths", width, 0, kMaxCount);
   }
@@ -278,6 +307,7 @@ StatusOr<CoordinatorConfig> CompleteConfig(const CoordinatorConfig& config) {
   check.Number("releases.max_public_loss_increase",
                completed.releases().max_public_loss_increase(), 0, kMaxLoss);
   CheckServing(completed.serving(), check);
+  CheckRouting(completed.routing(), check);
   CheckWorker(completed.worker(), check);
   check.Require(PurgeGraceSeconds(completed).ok(), "purge_grace",
                 completed.purge_grace(),

@@ -83,6 +83,24 @@ const std::map<std::string_view, std::string_view>& Comments() {
       {"ReleasePolicy.max_public_loss_increase",
        "A release that raises public log-loss by more is not published; nats "
        "per token."},
+      {"CoordinatorConfig.routing", "How releases route; 0 takes the default."},
+      {"Routing.mode",
+       "Router of releases that are built without naming one: discriminant, "
+       "trained, ridge or tuned (docs/routers.md)."},
+      {"Routing.ridge_lambda",
+       "ridge: added to the diagonal, as a fraction of its mean element."},
+      {"Routing.ridge_temperature",
+       "ridge: what logits of rows of norm 1 are divided by."},
+      {"Routing.ridge_max_condition",
+       "ridge: a layer that is worse conditioned is refused."},
+      {"Routing.tuned_learning_rate", "tuned: learning rate."},
+      {"Routing.tuned_epochs", "tuned: passes over the windows."},
+      {"Routing.tuned_windows_per_domain",
+       "tuned: public windows that look like each domain."},
+      {"Routing.tuned_load_balance",
+       "tuned: weight of the load-balancing loss."},
+      {"Routing.tuned_z_loss", "tuned: weight of the z-loss."},
+      {"Routing.tuned_seed", "tuned: orders the windows."},
       {"WorkerLimits.threads", "Compute threads; 0 for all cores."},
       {"WorkerLimits.memory_limit_bytes",
        "Address space in bytes; 0 for no limit."},
@@ -142,6 +160,12 @@ const std::map<std::string_view, std::string_view>& Comments() {
        "Instead of width, with PRUNE_AND_DISTIL: the smallest width at which "
        "the pruned teacher is at most this many nats per token worse on "
        "held-out text."},
+      {"Expert.rank",
+       "With the anchor's own width: layers leave as differences of this rank "
+       "to the anchor's network; 0 sends the matrices."},
+      {"Expert.router_statistics",
+       "Also send sums over the activations of the own text, for releases with "
+       "a ridge router. policy.allow_router_statistics must allow it."},
       {"Expert.recipe",
        "TRAIN keeps the anchor's most important channels and trains them on "
        "the text; PRUNE_AND_DISTIL trains a full-width teacher, prunes it and "
@@ -198,6 +222,9 @@ const std::map<std::string_view, std::string_view>& Comments() {
        "each. Empty: any."},
       {"SitePolicy.forbid_statistics",
        "Send no losses, neither in manifests nor about releases."},
+      {"SitePolicy.allow_router_statistics",
+       "Sums over private activations may leave, where "
+       "expert.router_statistics asks for them."},
       {"SitePolicy.version",
        "Version of this policy, written into ledger and reports."},
   };

@@ -29,6 +29,19 @@ AdmissionSettings AdmissionOf(const config::Admission& admission) {
           .require_operator = admission.require_operator()};
 }
 
+RoutingSettings RoutingOf(const config::Routing& routing) {
+  return {.mode = routing.mode(),
+          .ridge_lambda = routing.ridge_lambda(),
+          .ridge_temperature = routing.ridge_temperature(),
+          .ridge_max_condition = routing.ridge_max_condition(),
+          .tuned_learning_rate = routing.tuned_learning_rate(),
+          .tuned_epochs = routing.tuned_epochs(),
+          .tuned_windows_per_domain = routing.tuned_windows_per_domain(),
+          .tuned_load_balance = routing.tuned_load_balance(),
+          .tuned_z_loss = routing.tuned_z_loss(),
+          .tuned_seed = routing.tuned_seed()};
+}
+
 WorkerSettings WorkerOf(const config::WorkerLimits& worker) {
   return {.threads = worker.threads(),
           .memory_limit_bytes = worker.memory_limit_bytes(),
@@ -84,6 +97,7 @@ StatusOr<Settings> LoadSettings(const Home& home) {
   settings.releases = {.build_on_accept = config->releases().build_on_accept(),
                        .max_public_loss_increase =
                            config->releases().max_public_loss_increase()};
+  settings.routing = RoutingOf(config->routing());
   settings.worker = WorkerOf(config->worker());
   settings.server = {
       .metrics_address = config->serving().metrics_address(),

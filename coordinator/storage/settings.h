@@ -44,6 +44,20 @@ struct ReleaseSettings {
   double max_public_loss_increase = 0.05;  // nats per token
 };
 
+// How releases route.
+struct RoutingSettings {
+  std::string mode = "discriminant";
+  double ridge_lambda = 1e-3;  // of the mean diagonal element
+  double ridge_temperature = 10;
+  double ridge_max_condition = 1e12;
+  double tuned_learning_rate = 2e-3;
+  int tuned_epochs = 2;
+  int tuned_windows_per_domain = 12;
+  double tuned_load_balance = 0.01;
+  double tuned_z_loss = 1e-3;
+  uint64_t tuned_seed = 0;
+};
+
 struct WorkerSettings {
   int threads = 0;
   uint64_t memory_limit_bytes = 0;
@@ -73,6 +87,7 @@ struct Settings {
   AdmissionSettings admission;
   QuotaSettings quotas;
   ReleaseSettings releases;
+  RoutingSettings routing;
   WorkerSettings worker;
   ServerSettings server;
   int64_t purge_grace_s = 0;
