@@ -4,8 +4,10 @@
 #include "coordinator/commands/audit_commands.h"
 #include "coordinator/commands/contribution_commands.h"
 #include "coordinator/commands/contributor_commands.h"
+#include "coordinator/commands/dashboard_command.h"
 #include "coordinator/commands/init_command.h"
 #include "coordinator/commands/maintenance_commands.h"
+#include "coordinator/commands/model_serve_command.h"
 #include "coordinator/commands/offline_release_commands.h"
 #include "coordinator/commands/reader_command.h"
 #include "coordinator/commands/release_commands.h"
@@ -28,6 +30,7 @@ int main(int argc, char** argv) {
   AddInitCommand(line);
   AddServeCommand(line);
   AddStatusCommand(line);
+  AddDashboardCommand(line);
   AddAnchorCommands(line);
   AddContributorCommands(line);
   AddReaderCommand(line);
@@ -41,6 +44,7 @@ int main(int argc, char** argv) {
   AddAuditCommands(line);
   AddMaintenanceCommands(line);
   tributary::cli::AddModelCommands(line, kWorker);
+  AddModelServeCommand(line, *line.app().get_subcommand("model"), kWorker);
   AddAnalyseCommand(line, *line.app().get_subcommand("model"), kWorker);
   return line.Run(argc, argv);
 }

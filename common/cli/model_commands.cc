@@ -3,6 +3,7 @@
 #include <cmath>
 #include <memory>
 
+#include "common/cli/model_options.h"
 #include "common/cli/worker_call.h"
 
 namespace tributary::cli {
@@ -10,51 +11,11 @@ namespace {
 
 using Streams = jobs::RunOptions::StandardStreams;
 
-// Options that every model command shares.
-struct ModelOptions {
-  std::string model;
-  std::vector<std::string> experts;
-  int top_k = 0;
-  int threads = 0;
-  std::string device = "cpu";
-  std::string precision = "fp32";
-};
-
-void DeclareModel(CLI::App* command, ModelOptions& options) {
-  command
-      ->add_option("--model", options.model,
-                   "Hugging Face directory or native release directory")
-      ->required();
-  command->add_option("--expert", options.experts,
-                      "Expert file beside the anchor (repeatable)");
-  command->add_option("--top-k", options.top_k, "Experts per token");
-  command->add_option("--threads", options.threads,
-                      "Compute threads (default: all cores)");
-  command->add_option("--device", options.device, "cpu, cuda or cuda:N")
-      ->capture_default_str();
-  command
-      ->add_option("--precision", options.precision,
-                   "fp32; bf16: weights kept in bf16, half the memory; "
-                   "bf16-products: products in bf16 too, faster and less exact")
-      ->check(CLI::IsMember({"fp32", "bf16", "bf16-products"}))
-      ->capture_default_str();
-}
-
 Status FillSource(const ModelOptions& options, job::ModelSource* source,
                   WorkerCall* call) {
-  ASSIGN_OR_RETURN(const auto model, ExistingPath(options.model, "--model"));
-  source->set_directory(model.string());
-  call->read_paths.push_back(model);
-  for (const std::string& expert : options.experts) {
-    ASSIGN_OR_RETURN(const auto path, ExistingPath(expert, "--expert"));
-    source->add_expert_paths(path.string());
-    call->read_paths.push_back(path);
-  }
-  source->set_top_k(options.top_k);
-  source->set_precision(options.precision);
   call->threads = options.threads;
   call->device = options.device;
-  return absl::OkStatus();
+  return FillModelSource(options, source, &call->read_paths);
 }
 
 void AddInspect(CommandLine& line, CLI::App& group, const std::string& worker) {
@@ -73,7 +34,7 @@ void AddInspect(CommandLine& line, CLI::App& group, const std::string& worker) {
         context.output.Print(description.dump(2), description);
         return absl::OkStatus();
       });
-  DeclareModel(command, *options);
+  DeclareModelOptions(command, *options);
 }
 
 void AddLogits(CommandLine& line, CLI::App& group, const std::string& worker) {
@@ -103,7 +64,7 @@ void AddLogits(CommandLine& line, CLI::App& group, const std::string& worker) {
                              {{"output", options->output}, {"shape", shape}});
         return absl::OkStatus();
       });
-  DeclareModel(command, *options);
+  DeclareModelOptions(command, *options);
   command
       ->add_option("--input", options->input,
                    "safetensors with input_ids int64 [B, S]")
@@ -162,7 +123,7 @@ void AddEvaluate(CommandLine& line, CLI::App& group,
                                   loss.window_losses().end())}});
         return absl::OkStatus();
       });
-  DeclareModel(command, *options);
+  DeclareModelOptions(command, *options);
   auto* text = command->add_option("--text", options->texts,
                                    "Text file or folder (repeatable)");
   auto* input = command->add_option("--input", options->input,
@@ -215,7 +176,7 @@ void AddGenerate(CommandLine& line, CLI::App& group,
             generated.finish_reason()));
         return absl::OkStatus();
       });
-  DeclareModel(command, *options);
+  DeclareModelOptions(command, *options);
   command->add_option("--prompt", options->prompt, "Text to continue")
       ->required();
   command->add_option("--max-tokens", options->max_tokens, "Tokens to make")

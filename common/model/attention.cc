@@ -37,51 +37,7 @@ double ScaledFrequency(const model_format::Rope& rope, double frequency) {
   return (1 - kept) * frequency / rope.factor + kept * frequency;
 }
 
-// Scaled dot products of q [B, heads, S, C] with k, v [B, kv heads, L, C]:
-// every kv head is read by heads / kv heads query heads without being copied.
-// Returns [B, S, heads * C].
-Tensor GroupedAttention(const Tensor& q, const Tensor& k, const Tensor& v) {
-  const int64_t batch = q.size(0);
-  const int64_t heads = q.size(1);
-  const int64_t length = q.size(2);
-  const int64_t width = q.size(3);
-  const int64_t kv_heads = k.size(1);
-  const int64_t group = heads / kv_heads;
-  const int64_t seen = k.size(2);
-  Tensor out;
-  if (length == 1) {
-    // One position: the group's heads take the place of positions.
-    out = at::scaled_dot_product_attention(
-              q.reshape({batch, kv_heads, group, width}), k, v)
-              .reshape({batch, 1, heads * width});
-    return out;
-  }
-  if (group == 1 && seen == length) {
-    // The result lies as [B, S, heads, C]: no copy.
-    return at::scaled_dot_product_attention(q, k, v, {}, /*dropout_p=*/0.0,
-                                            /*is_causal=*/true)
-        .transpose(1, 2)
-        .reshape({batch, length, heads * width});
-  }
-  const Tensor grouped = q.reshape({batch * kv_heads, group, length, width});
-  const auto expand = [&](const Tensor& x) {
-    return x.flatten(0, 1).unsqueeze(1).expand(
-        {batch * kv_heads, group, seen, width});
-  };
-  std::optional<Tensor> mask;
-  if (seen > length) {
-    mask = at::ones({length, seen}, q.options().dtype(at::kBool))
-               .tril(seen - length);
-  }
-  out = at::scaled_dot_product_attention(grouped, expand(k), expand(v), mask,
-                                         /*dropout_p=*/0.0,
-                                         /*is_causal=*/!mask.has_value());
-  return out.view({batch, kv_heads, group, length, width})
-      .permute({0, 3, 1, 2, 4})
-      .reshape({batch, length, heads * width});
-}
-
-// The same for windows that hold several documents each.
+// GroupedAttention for windows that hold several documents each.
 Tensor DocumentAttention(const Tensor& q, const Tensor& k, const Tensor& v,
                          const DocumentLengths& documents) {
   TORCH_CHECK(static_cast<int64_t>(documents.size()) == q.size(0), "got ",
@@ -171,25 +127,75 @@ Tensor Norm(const ModelConfig& config, const Tensor& x, const Tensor& weight) {
                      : Weight::kBeforeCast});
 }
 
-Tensor Attend(const CausalLm& lm, int64_t layer, const Tensor& x_BSD,
-              const kernels::RopeTable& table, KvCache* cache,
-              const DocumentLengths* documents) {
+HeadProjections ProjectHeads(const CausalLm& lm, int64_t layer,
+                             const Tensor& x_BSD,
+                             const kernels::RopeTable& table) {
   const ModelConfig& config = lm.config;
   const DecoderLayer& weights = lm.layers[layer];
-  const int64_t batch = x_BSD.size(0);
-  const int64_t length = x_BSD.size(1);
   Tensor q = Project(x_BSD, weights.q_proj_HD);
   Tensor k = Project(x_BSD, weights.k_proj_HD);
   if (weights.q_norm_H.defined()) {
     q = Norm(config, q, weights.q_norm_H);
     k = Norm(config, k, weights.k_norm_H);
   }
-  q = kernels::ApplyRope(q, config.num_heads, table);
-  k = kernels::ApplyRope(k, config.num_kv_heads, table);
   Tensor v = Project(x_BSD, weights.v_proj_HD)
-                 .view({batch, length, config.num_kv_heads, config.head_dim})
+                 .view({x_BSD.size(0), x_BSD.size(1), config.num_kv_heads,
+                        config.head_dim})
                  .transpose(1, 2)
                  .contiguous();
+  return {.q = kernels::ApplyRope(q, config.num_heads, table),
+          .k = kernels::ApplyRope(k, config.num_kv_heads, table),
+          .v = v};
+}
+
+Tensor GroupedAttention(const Tensor& q, const Tensor& k, const Tensor& v) {
+  // Every kv head is read by heads / kv heads query heads without being
+  // copied.
+  const int64_t batch = q.size(0);
+  const int64_t heads = q.size(1);
+  const int64_t length = q.size(2);
+  const int64_t width = q.size(3);
+  const int64_t kv_heads = k.size(1);
+  const int64_t group = heads / kv_heads;
+  const int64_t seen = k.size(2);
+  Tensor out;
+  if (length == 1) {
+    // One position: the group's heads take the place of positions.
+    out = at::scaled_dot_product_attention(
+              q.reshape({batch, kv_heads, group, width}), k, v)
+              .reshape({batch, 1, heads * width});
+    return out;
+  }
+  if (group == 1 && seen == length) {
+    // The result lies as [B, S, heads, C]: no copy.
+    return at::scaled_dot_product_attention(q, k, v, {}, /*dropout_p=*/0.0,
+                                            /*is_causal=*/true)
+        .transpose(1, 2)
+        .reshape({batch, length, heads * width});
+  }
+  const Tensor grouped = q.reshape({batch * kv_heads, group, length, width});
+  const auto expand = [&](const Tensor& x) {
+    return x.flatten(0, 1).unsqueeze(1).expand(
+        {batch * kv_heads, group, seen, width});
+  };
+  std::optional<Tensor> mask;
+  if (seen > length) {
+    mask = at::ones({length, seen}, q.options().dtype(at::kBool))
+               .tril(seen - length);
+  }
+  out = at::scaled_dot_product_attention(grouped, expand(k), expand(v), mask,
+                                         /*dropout_p=*/0.0,
+                                         /*is_causal=*/!mask.has_value());
+  return out.view({batch, kv_heads, group, length, width})
+      .permute({0, 3, 1, 2, 4})
+      .reshape({batch, length, heads * width});
+}
+
+Tensor Attend(const CausalLm& lm, int64_t layer, const Tensor& x_BSD,
+              const kernels::RopeTable& table, KvCache* cache,
+              const DocumentLengths* documents) {
+  const int64_t length = x_BSD.size(1);
+  auto [q, k, v] = ProjectHeads(lm, layer, x_BSD, table);
   if (cache != nullptr) {
     TORCH_CHECK(cache->length + length <= cache->capacity, "no room for ",
                 length, " positions behind ", cache->length, " of ",
@@ -201,7 +207,7 @@ Tensor Attend(const CausalLm& lm, int64_t layer, const Tensor& x_BSD,
   }
   return Project(documents != nullptr ? DocumentAttention(q, k, v, *documents)
                                       : GroupedAttention(q, k, v),
-                 weights.o_proj_DH);
+                 lm.layers[layer].o_proj_DH);
 }
 
 }  // namespace tributary::model

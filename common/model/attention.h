@@ -26,6 +26,22 @@ using DocumentLengths = std::vector<std::vector<int64_t>>;
 // From RunOptions::documents_BS. Throws for numbers that are not ascending.
 DocumentLengths LengthsOfDocuments(const Tensor& documents_BS);
 
+// Queries [B, heads, S, C], keys and values [B, kv heads, S, C], with the
+// positions' rotation.
+struct HeadProjections {
+  Tensor q;
+  Tensor k;
+  Tensor v;
+};
+HeadProjections ProjectHeads(const CausalLm& lm, int64_t layer,
+                             const Tensor& x_BSD,
+                             const kernels::RopeTable& table);
+
+// Scaled dot products of q [B, heads, S, C] with k and v [B, kv heads, L, C],
+// causal: the last S of the L positions are q's own. Returns
+// [B, S, heads * C].
+Tensor GroupedAttention(const Tensor& q, const Tensor& k, const Tensor& v);
+
 // Causal self-attention [B, S, D] to [B, S, D]; with a cache, the positions
 // follow the cached ones, and the cache gets theirs. With `documents` no
 // position sees another document's.

@@ -4,42 +4,18 @@
 
 #include "common/kernels/head_loss.h"
 #include "common/model/attention.h"
-#include "common/model/moe.h"
+#include "common/model/decoder_layer.h"
 
 namespace tributary::model {
 namespace {
 
-// x + change, reusing the change's memory when no gradient is recorded.
-Tensor AddResidual(const Tensor& x, Tensor change) {
-  if (at::GradMode::is_enabled() &&
-      (x.requires_grad() || change.requires_grad())) {
-    return x + change;
-  }
-  return change.add_(x);
-}
-
 Tensor RunLayer(const CausalLm& lm, int64_t index, const Tensor& x_BSD,
                 const kernels::RopeTable& table,
                 const DocumentLengths* documents, const RunOptions& options) {
-  const DecoderLayer& layer = lm.layers[index];
-  TORCH_CHECK(layer.loaded(), "layer ", index, " was not loaded");
-  const auto feedforward = [&](const Tensor& input) {
-    return RunFeedforward(lm, index, input.flatten(0, 1), options.hooks)
-        .view(input.sizes());
-  };
-  if (lm.config.block == model_format::BlockForm::kPostNorm) {
-    const Tensor h = AddResidual(
-        x_BSD, Norm(lm.config,
-                    Attend(lm, index, x_BSD, table, options.cache, documents),
-                    layer.post_attention_norm_D));
-    return AddResidual(
-        h, Norm(lm.config, feedforward(h), layer.post_feedforward_norm_D));
-  }
-  const Tensor h = AddResidual(
-      x_BSD, Attend(lm, index, Norm(lm.config, x_BSD, layer.input_norm_D),
-                    table, options.cache, documents));
-  return AddResidual(
-      h, feedforward(Norm(lm.config, h, layer.post_attention_norm_D)));
+  return RunDecoderLayer(
+      lm, index, x_BSD, options.hooks, [&](const Tensor& input) {
+        return Attend(lm, index, input, table, options.cache, documents);
+      });
 }
 
 }  // namespace

@@ -38,14 +38,6 @@ Status SetPrecision(const std::string& precision, model::LoadOptions& options) {
   return absl::OkStatus();
 }
 
-StatusOr<model::CausalLm> Load(const job::ModelSource& source,
-                               const TaskContext& context) {
-  ASSIGN_OR_RETURN(model::LoadOptions options, LoadOptionsFor(context));
-  RETURN_IF_ERROR(SetPrecision(source.precision(), options));
-  context.Report(0.0, "loading the model");
-  return model::LoadSource(FromProto(source), options);
-}
-
 StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const fs::path& directory) {
   return Tokenizer::Load(model::ModelFilesDirectory(directory) /
                          "tokenizer.json");
@@ -77,7 +69,8 @@ Status Logits(const job::Task& task, const TaskContext& context,
     return InvalidArgument("output_name: got \"{}\", wanted a file name",
                            request.output_name());
   }
-  ASSIGN_OR_RETURN(const model::CausalLm lm, Load(request.model(), context));
+  ASSIGN_OR_RETURN(const model::CausalLm lm,
+                   LoadModel(request.model(), context));
   ASSIGN_OR_RETURN(const at::Tensor ids,
                    ReadIds(request.input_path(), lm.config.vocab_size));
   const fs::path output = context.output_directory / name;
@@ -137,7 +130,8 @@ Status Evaluate(const job::Task& task, const TaskContext& context,
         "or more of each",
         request.window_tokens(), request.max_windows());
   }
-  ASSIGN_OR_RETURN(const model::CausalLm lm, Load(request.model(), context));
+  ASSIGN_OR_RETURN(const model::CausalLm lm,
+                   LoadModel(request.model(), context));
   const evaluation::LogLossOptions options = {
       .on_progress = [&](double done) { context.Report(done, "log-loss"); },
       .cancellation = &context.cancellation};
@@ -171,7 +165,8 @@ Status Generate(const job::Task& task, const TaskContext& context,
       const std::vector<int32_t> prompt,
       tokenizer->Encode(request.prompt(),
                         {.special_tokens = EncodeOptions::Template::kApply}));
-  ASSIGN_OR_RETURN(const model::CausalLm lm, Load(request.model(), context));
+  ASSIGN_OR_RETURN(const model::CausalLm lm,
+                   LoadModel(request.model(), context));
   const auto print = [&](int32_t id) {
     if (!tokenizer->IsSpecial(id)) {
       std::cout << tokenizer->TokenBytes(id).value_or("") << std::flush;
@@ -266,6 +261,7 @@ model::Source FromProto(const job::ModelSource& source) {
   plain.router_paths.assign(source.router_paths().begin(),
                             source.router_paths().end());
   plain.top_k = source.top_k();
+  plain.force_public = source.force_public();
   return plain;
 }
 
@@ -275,6 +271,14 @@ StatusOr<model::LoadOptions> LoadOptionsFor(const TaskContext& context) {
                        {.threads = context.threads, .device = context.device}));
   return model::LoadOptions{.device = device,
                             .cancellation = &context.cancellation};
+}
+
+StatusOr<model::CausalLm> LoadModel(const job::ModelSource& source,
+                                    const TaskContext& context) {
+  ASSIGN_OR_RETURN(model::LoadOptions options, LoadOptionsFor(context));
+  RETURN_IF_ERROR(SetPrecision(source.precision(), options));
+  context.Report(0.0, "loading the model");
+  return model::LoadSource(FromProto(source), options);
 }
 
 void AddModelTasks(TaskRegistry& registry) {

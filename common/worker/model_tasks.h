@@ -12,6 +12,10 @@ void AddModelTasks(TaskRegistry& registry);
 // The plain form of a message.
 model::Source FromProto(const job::ModelSource& source);
 
+// Loads a model in the precision that the message names.
+StatusOr<model::CausalLm> LoadModel(const job::ModelSource& source,
+                                    const TaskContext& context);
+
 // Prepares the tensor library for the job: threads, allocator, device.
 StatusOr<model::LoadOptions> LoadOptionsFor(const TaskContext& context);
 

@@ -40,6 +40,8 @@ th,td{padding:.32rem .7rem .32rem 0;text-align:left;vertical-align:top;
 border-bottom:1px solid var(--rule)}
 thead th{font-weight:600;border-bottom-width:2px;white-space:nowrap}
 .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+progress{accent-color:var(--accent);width:8rem;vertical-align:middle}
+.when{white-space:nowrap}
 .good{color:var(--good)}.bad{color:var(--bad)}.soft{color:var(--soft)}
 figure{margin:1rem 0}figcaption{color:var(--soft);font-size:.87rem;
 max-width:46rem}

@@ -14,6 +14,7 @@
 #include "coordinator/service/serve.h"
 #include "coordinator/storage/blob_table.h"
 #include "coordinator/storage/job_store.h"
+#include "coordinator/storage/upload_store.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -24,6 +25,7 @@ using manifest::ParseResourceName;
 constexpr int64_t kDefaultInvitationS = 72 * 3600;
 constexpr int64_t kLongestInvitationS = 30 * 24 * 3600;
 constexpr size_t kMaxMissingBlobs = 100;
+constexpr int64_t kMaxShownUploads = 100;
 
 }  // namespace
 
@@ -339,6 +341,7 @@ grpc::Status AdminServiceImpl::GetStatus(grpc::ServerContext* call,
             job.set_kind(std::string(ToString(row.kind)));
             job.set_subject(row.subject);
             job.set_state(row.running ? "RUNNING" : "QUEUED");
+            job.set_attempts(row.attempts);
           }
           response->set_contributors(ContributorStore(transaction).Count());
           response->set_accepted_contributions(
@@ -347,7 +350,20 @@ grpc::Status AdminServiceImpl::GetStatus(grpc::ServerContext* call,
             response->set_latest_release(manifest::ReleaseName(latest->number));
           }
           response->set_blob_bytes(BlobTable(transaction).TotalBytes());
-          response->set_audit_records(AuditLog(transaction).Head().size());
+          const manifest::Chain head = AuditLog(transaction).Head();
+          response->set_audit_records(head.size());
+          response->set_audit_head_hash(head.size() > 0 ? head.head_hash() : "");
+          response->set_time_s(core.now_s());
+          for (const UploadRow& row :
+               UploadStore(transaction).ListUnfinished(kMaxShownUploads)) {
+            v1::UploadProgress& upload = *response->add_uploads();
+            upload.set_contribution(manifest::ResourceName(
+                Collection::kContributions, row.contribution));
+            upload.set_blob(row.blob);
+            upload.set_size_bytes(row.size_bytes);
+            upload.set_committed_bytes(row.committed_size);
+            upload.set_expire_time_s(row.expire_time_s);
+          }
           return absl::OkStatus();
         });
       });

@@ -91,6 +91,12 @@ std::vector<UploadRow> UploadStore::ListExpired(int64_t now_s) {
                  now_s);
 }
 
+std::vector<UploadRow> UploadStore::ListUnfinished(int64_t limit) {
+  return ReadAll(transaction_,
+                 "WHERE complete = 0 ORDER BY contribution, blob LIMIT ?",
+                 limit);
+}
+
 std::vector<std::string> UploadStore::ListIds() {
   Query query(transaction_, "SELECT upload_id FROM uploads ORDER BY upload_id");
   std::vector<std::string> ids;

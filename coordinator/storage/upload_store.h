@@ -44,6 +44,8 @@ class UploadStore {
   std::vector<UploadRow> ListOf(std::string_view contribution);
   // Unfinished uploads that expired before `now_s`.
   std::vector<UploadRow> ListExpired(int64_t now_s);
+  // Unfinished ones, by contribution and blob.
+  std::vector<UploadRow> ListUnfinished(int64_t limit);
   std::vector<std::string> ListIds();
   // Whether the contributor has this blob complete in a contribution that is
   // not withdrawn.
