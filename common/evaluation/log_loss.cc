@@ -35,12 +35,6 @@ Status CheckShapes(const CausalLm& lm, const Tensor& ids,
   return absl::OkStatus();
 }
 
-// True at tokens 1 .. S-1 that follow a token of their own document.
-Tensor Predicted(const Tensor& documents_WS) {
-  const int64_t last = documents_WS.size(1) - 1;
-  return documents_WS.narrow(1, 1, last).eq(documents_WS.narrow(1, 0, last));
-}
-
 // Some windows with what belongs to them; undefined where there is none.
 struct Part {
   Tensor ids_WS;
@@ -63,11 +57,16 @@ Tensor LossesOf(const CausalLm& lm, const Part& part, int64_t first_layer) {
       model::TokenLogLoss(lm, hidden, ids.narrow(1, 1, length - 1).flatten())
           .view({ids.size(0), length - 1});
   return documents.defined()
-             ? losses * Predicted(documents).to(losses.options())
+             ? losses * HasTarget(documents).to(losses.options())
              : losses;
 }
 
 }  // namespace
+
+Tensor HasTarget(const Tensor& documents_WS) {
+  const int64_t last = documents_WS.size(1) - 1;
+  return documents_WS.narrow(1, 1, last).eq(documents_WS.narrow(1, 0, last));
+}
 
 void LogLoss::Append(const LogLoss& other) {
   const auto total = static_cast<double>(tokens + other.tokens);
@@ -107,7 +106,7 @@ StatusOr<LogLoss> EvaluateWindows(const CausalLm& lm, const Tensor& ids_WS,
                               .to(at::kCPU);
       const Tensor predicted =
           part.documents_WS.defined()
-              ? Predicted(part.documents_WS).sum(1)
+              ? HasTarget(part.documents_WS).sum(1)
               : at::full({count}, length - 1, at::TensorOptions(at::kLong));
       for (int64_t w = 0; w < count; ++w) {
         const double sum = sums[w].item<double>();

@@ -11,6 +11,9 @@
 
 namespace tributary::evaluation {
 
+// True at the [W, S - 1] positions whose next token is of the same document.
+at::Tensor HasTarget(const at::Tensor& documents_WS);
+
 // Mean negative log-likelihood of the tokens 1 .. S-1 of each window, nats.
 struct LogLoss {
   double mean = 0;     // over all predicted tokens

@@ -4,8 +4,9 @@
 #include <cmath>
 #include <cstring>
 
-#include "ATen/Parallel.h"
 #include "ATen/core/grad_mode.h"
+#include "common/kernels/choose_row.h"
+#include "common/kernels/parallel.h"
 #include "common/kernels/vector_loops.h"
 #ifdef TRIBUTARY_CUDA_KERNELS
 #include "common/kernels/combine_rows_gpu.h"
@@ -16,27 +17,7 @@ namespace {
 
 using at::Tensor;
 
-// The ids of the k largest of `row`, ascending; of equal ones the lowest.
-// `values` has room for k.
-void ChooseOfRow(const float* row, int64_t experts, int64_t k, float* values,
-                 int64_t* chosen) {
-  int64_t count = 0;
-  for (int64_t e = 0; e < experts; ++e) {
-    if (count == k && !(row[e] > values[k - 1])) {
-      continue;
-    }
-    int64_t at = count < k ? count++ : k - 1;
-    for (; at > 0 && row[e] > values[at - 1]; --at) {
-      values[at] = values[at - 1];
-      chosen[at] = chosen[at - 1];
-    }
-    values[at] = row[e];
-    chosen[at] = e;
-  }
-  std::sort(chosen, chosen + k);
-}
-
-// The same by tensor operations, where the values are not on the host.
+// ChooseOfRow by tensor operations, where the values are not on the host.
 Tensor ChooseOnDevice(const Tensor& p_TE, int64_t k) {
   const Tensor order =
       std::get<1>(at::sort(p_TE, /*stable=*/true, -1, /*descending=*/true));
@@ -61,7 +42,7 @@ Tensor ChooseExperts(const Tensor& p_TE, int64_t k) {
   Tensor ids = at::empty({tokens, k}, p.options().dtype(at::kLong));
   const float* from = p.const_data_ptr<float>();
   int64_t* to = ids.mutable_data_ptr<int64_t>();
-  at::parallel_for(0, tokens, 256, [&](int64_t begin, int64_t end) {
+  ParallelFor(0, tokens, 256, [&](int64_t begin, int64_t end) {
     std::vector<float> values(k);
     for (int64_t token = begin; token < end; ++token) {
       ChooseOfRow(from + token * experts, experts, k, values.data(),
@@ -88,7 +69,7 @@ Choice ChooseByLogits(const Tensor& logits_TE, int64_t k, bool renormalise) {
   const float* from = logits.const_data_ptr<float>();
   int64_t* ids = choice.ids_TK.mutable_data_ptr<int64_t>();
   float* weights = choice.weights_TK.mutable_data_ptr<float>();
-  at::parallel_for(0, tokens, 64, [&](int64_t begin, int64_t end) {
+  ParallelFor(0, tokens, 64, [&](int64_t begin, int64_t end) {
     std::vector<float> values(k);
     for (int64_t token = begin; token < end; ++token) {
       const float* row = from + token * experts;
@@ -178,7 +159,7 @@ void GatherRows(Tensor& out_ND, const Tensor& x_TD, const Tensor& tokens_N) {
   const auto* from = static_cast<const char*>(x_TD.const_data_ptr());
   auto* to = static_cast<char*>(out_ND.mutable_data_ptr());
   const int64_t* token = tokens_N.const_data_ptr<int64_t>();
-  at::parallel_for(0, tokens_N.numel(), 64, [&](int64_t begin, int64_t end) {
+  ParallelFor(0, tokens_N.numel(), 64, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       std::memcpy(to + i * bytes, from + token[i] * bytes, bytes);
     }
@@ -213,7 +194,7 @@ Tensor CombineRows(const Tensor& out_ND, const Tensor& rows_TK,
   const int64_t* row = dense_rows.const_data_ptr<int64_t>();
   const float* weight = dense_weights.const_data_ptr<float>();
   float* to = y.mutable_data_ptr<float>();
-  at::parallel_for(0, tokens, 64, [&](int64_t begin, int64_t end) {
+  ParallelFor(0, tokens, 64, [&](int64_t begin, int64_t end) {
     std::vector<const float*> sources(k);
     for (int64_t t = begin; t < end; ++t) {
       for (int64_t i = 0; i < k; ++i) {

@@ -3,8 +3,10 @@
 #include <torch/torch.h>
 
 #include <cmath>
+#include <vector>
 
-#include "ATen/Parallel.h"
+#include "common/kernels/head_blocks.h"
+#include "common/kernels/parallel.h"
 #include "common/kernels/vector_loops.h"
 
 namespace tributary::kernels {
@@ -12,30 +14,80 @@ namespace {
 
 using at::Tensor;
 
-// Losses of a chunk of logits; turns the logits into softmax - onehot, the
-// gradient of the losses, when asked.
-void LossOfChunk(Tensor& logits, const int64_t* targets, float* losses,
-                 bool gradient) {
-  const int64_t vocabulary = logits.size(1);
-  float* data = logits.mutable_data_ptr<float>();
-  at::parallel_for(0, logits.size(0), 1, [&](int64_t begin, int64_t end) {
+// Losses [T] and, when asked, their gradients [T, D]: softmax - onehot times
+// the head.
+struct LossAndGradient {
+  Tensor losses_T;
+  Tensor gradients_TD;
+};
+
+LossAndGradient OnHost(const Tensor& hidden, const Tensor& weight,
+                       const Tensor& targets, bool gradient) {
+  const int64_t tokens = hidden.size(0);
+  const int64_t width = hidden.size(1);
+  const int64_t* target = targets.const_data_ptr<int64_t>();
+  std::vector<float> target_logits(tokens);
+  const HeadExponentials all = ExponentiateHead(
+      hidden, weight, gradient,
+      [&](int64_t t, const float* logits, int64_t first, int64_t count) {
+        const int64_t at = target[t] - first;
+        if (at >= 0 && at < count) {
+          target_logits[t] = logits[at];
+        }
+      });
+  LossAndGradient result = {.losses_T = at::empty({tokens}, hidden.options()),
+                            .gradients_TD = all.weighted_TD};
+  float* losses = result.losses_T.mutable_data_ptr<float>();
+  float* gradients =
+      gradient ? result.gradients_TD.mutable_data_ptr<float>() : nullptr;
+  const float* rows = weight.const_data_ptr<float>();
+  ParallelFor(0, tokens, 64, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
-      float* row = data + t * vocabulary;
-      const auto [largest, sum] = SumOfExponentials(row, vocabulary);
+      const auto [shift, sum] = all.sums_T[t];
       losses[t] =
-          static_cast<float>(std::log(sum) + static_cast<double>(largest) -
-                             static_cast<double>(row[targets[t]]));
+          static_cast<float>(std::log(sum) + static_cast<double>(shift) -
+                             static_cast<double>(target_logits[t]));
       if (gradient) {
-        ExponentialRow(row, largest, static_cast<float>(1.0 / sum), vocabulary);
-        row[targets[t]] -= 1.0f;
+        const float* row = rows + target[t] * width;
+        const float minus_one = -1.0f;
+        ScaleAndAddRows(gradients + t * width, static_cast<float>(1 / sum),
+                        &row, &minus_one, 1, width);
       }
     }
   });
+  return result;
 }
 
-// Losses [T] and, when asked, their gradients [T, D].
-std::pair<Tensor, Tensor> Run(const Tensor& hidden, const Tensor& head,
-                              const Tensor& targets, bool gradient) {
+LossAndGradient OnDevice(const Tensor& hidden, const Tensor& weight,
+                         const Tensor& targets, bool gradient) {
+  const int64_t tokens = hidden.size(0);
+  const int64_t vocabulary = weight.size(0);
+  LossAndGradient result = {.losses_T = at::empty({tokens}, hidden.options())};
+  if (gradient) {
+    result.gradients_TD = at::empty_like(hidden);
+  }
+  const int64_t rows = HeadChunkRows(tokens, vocabulary);
+  const Tensor buffer = at::empty({rows, vocabulary}, hidden.options());
+  for (int64_t begin = 0; begin < tokens; begin += rows) {
+    const int64_t count = std::min(rows, tokens - begin);
+    Tensor logits = buffer.narrow(0, 0, count);
+    at::mm_out(logits, hidden.narrow(0, begin, count), weight.t());
+    const Tensor ids = targets.narrow(0, begin, count).unsqueeze(1);
+    const Tensor lse = at::logsumexp(logits, {1}, /*keepdim=*/true);
+    result.losses_T.narrow(0, begin, count)
+        .copy_((lse - logits.gather(1, ids)).squeeze(1));
+    if (gradient) {
+      logits.sub_(lse).exp_();
+      logits.scatter_add_(1, ids, at::full_like(lse, -1.0));
+      Tensor out = result.gradients_TD.narrow(0, begin, count);
+      at::mm_out(out, logits, weight);
+    }
+  }
+  return result;
+}
+
+LossAndGradient Run(const Tensor& hidden, const Tensor& head,
+                    const Tensor& targets, bool gradient) {
   const int64_t tokens = hidden.size(0);
   const int64_t vocabulary = head.size(0);
   TORCH_CHECK(targets.numel() == tokens, "got ", targets.numel(),
@@ -46,36 +98,10 @@ std::pair<Tensor, Tensor> Run(const Tensor& hidden, const Tensor& head,
                 "a target is outside the vocabulary of ", vocabulary);
   }
   at::NoGradGuard no_gradients;
-  const bool fast = hidden.device().is_cpu();
   const Tensor wide = hidden.to(at::kFloat);
-  const Tensor weight = head.to(at::kFloat);
-  Tensor losses = at::empty({tokens}, wide.options());
-  Tensor gradients = gradient ? at::empty_like(wide) : Tensor();
-  const int64_t rows = HeadChunkRows(tokens, vocabulary);
-  Tensor buffer = at::empty({rows, vocabulary}, wide.options());
-  for (int64_t begin = 0; begin < tokens; begin += rows) {
-    const int64_t count = std::min(rows, tokens - begin);
-    Tensor logits = buffer.narrow(0, 0, count);
-    at::mm_out(logits, wide.narrow(0, begin, count), weight.t());
-    if (fast) {
-      LossOfChunk(logits, targets.const_data_ptr<int64_t>() + begin,
-                  losses.mutable_data_ptr<float>() + begin, gradient);
-    } else {
-      const Tensor ids = targets.narrow(0, begin, count).unsqueeze(1);
-      const Tensor lse = at::logsumexp(logits, {1}, /*keepdim=*/true);
-      losses.narrow(0, begin, count)
-          .copy_((lse - logits.gather(1, ids)).squeeze(1));
-      if (gradient) {
-        logits.sub_(lse).exp_();
-        logits.scatter_add_(1, ids, at::full_like(lse, -1.0));
-      }
-    }
-    if (gradient) {
-      Tensor out = gradients.narrow(0, begin, count);
-      at::mm_out(out, logits, weight);
-    }
-  }
-  return {losses, gradients};
+  const Tensor weight = head.to(at::kFloat).contiguous();
+  return wide.device().is_cpu() ? OnHost(wide, weight, targets, gradient)
+                                : OnDevice(wide, weight, targets, gradient);
 }
 
 class Function : public torch::autograd::Function<Function> {
@@ -119,7 +145,7 @@ Tensor HeadLogLoss(const Tensor& hidden_TD, const Tensor& head_VD,
   if (at::GradMode::is_enabled() && hidden_TD.requires_grad()) {
     return Function::apply(hidden_TD, head_VD, targets);
   }
-  return Run(hidden_TD, head_VD, targets, /*gradient=*/false).first;
+  return Run(hidden_TD, head_VD, targets, /*gradient=*/false).losses_T;
 }
 
 }  // namespace tributary::kernels

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
-#include "ATen/Parallel.h"
+#include "common/kernels/parallel.h"
 #include "common/kernels/scratch.h"
 #include "common/kernels/vector_loops.h"
 
@@ -27,10 +27,9 @@ void Widen(const Tensor& from, Tensor& to) {
   }
   const auto* source = static_cast<const uint16_t*>(from.const_data_ptr());
   float* target = to.mutable_data_ptr<float>();
-  at::parallel_for(0, from.numel(), kGrainElements,
-                   [&](int64_t begin, int64_t end) {
-                     WidenRow(source + begin, end - begin, target + begin);
-                   });
+  ParallelFor(0, from.numel(), kGrainElements, [&](int64_t begin, int64_t end) {
+    WidenRow(source + begin, end - begin, target + begin);
+  });
 }
 
 std::atomic<ProductPrecision>& Precision() {
@@ -54,10 +53,10 @@ Tensor Narrow(const Tensor& x) {
   Tensor narrow = NarrowScratch(Scratch::kNarrowInput, x.sizes());
   const float* from = dense.const_data_ptr<float>();
   auto* to = static_cast<uint16_t*>(narrow.mutable_data_ptr());
-  at::parallel_for(0, dense.numel(), kGrainElements,
-                   [&](int64_t begin, int64_t end) {
-                     NarrowRow(from + begin, end - begin, to + begin);
-                   });
+  ParallelFor(0, dense.numel(), kGrainElements,
+              [&](int64_t begin, int64_t end) {
+                NarrowRow(from + begin, end - begin, to + begin);
+              });
   return narrow;
 }
 
@@ -77,16 +76,15 @@ void FewRows(Tensor& out, const Tensor& x, const Tensor& weight) {
   const auto* w = static_cast<const uint16_t*>(weight.const_data_ptr());
   float* to = out.mutable_data_ptr<float>();
   const int64_t stride = out.stride(0);
-  at::parallel_for(0, weight.size(0),
-                   std::max<int64_t>(1, kGrainElements / width),
-                   [&](int64_t begin, int64_t end) {
-                     for (int64_t f = begin; f < end; ++f) {
-                       for (int64_t t = 0; t < rows; ++t) {
-                         to[t * stride + f] =
-                             DotWithBf16(in + t * width, w + f * width, width);
-                       }
-                     }
-                   });
+  ParallelFor(0, weight.size(0), std::max<int64_t>(1, kGrainElements / width),
+              [&](int64_t begin, int64_t end) {
+                for (int64_t f = begin; f < end; ++f) {
+                  for (int64_t t = 0; t < rows; ++t) {
+                    to[t * stride + f] =
+                        DotWithBf16(in + t * width, w + f * width, width);
+                  }
+                }
+              });
 }
 
 }  // namespace
@@ -139,10 +137,9 @@ void MultiplySilu(Tensor& gate, const Tensor& up) {
   }
   float* to = gate.mutable_data_ptr<float>();
   const float* from = up.const_data_ptr<float>();
-  at::parallel_for(0, gate.numel(), kGrainElements,
-                   [&](int64_t begin, int64_t end) {
-                     SiluProductRow(to + begin, from + begin, end - begin);
-                   });
+  ParallelFor(0, gate.numel(), kGrainElements, [&](int64_t begin, int64_t end) {
+    SiluProductRow(to + begin, from + begin, end - begin);
+  });
 }
 
 void GatedMlpInto(Tensor& out_TD, const Tensor& x_TD, const Tensor& gate_FD,
@@ -157,10 +154,10 @@ void GatedMlpInto(Tensor& out_TD, const Tensor& x_TD, const Tensor& gate_FD,
     at::mm_out(up, x, up_FD.t());
     auto* to = static_cast<uint16_t*>(gate.mutable_data_ptr());
     const auto* from = static_cast<const uint16_t*>(up.const_data_ptr());
-    at::parallel_for(
-        0, gate.numel(), kGrainElements, [&](int64_t begin, int64_t end) {
-          SiluProductBf16Row(to + begin, from + begin, end - begin);
-        });
+    ParallelFor(0, gate.numel(), kGrainElements,
+                [&](int64_t begin, int64_t end) {
+                  SiluProductBf16Row(to + begin, from + begin, end - begin);
+                });
     WidenedProduct(out_TD, gate, down_DF);
     return;
   }

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "ATen/Parallel.h"
+#include "common/kernels/parallel.h"
 #include "common/kernels/vector_loops.h"
 
 namespace tributary::kernels {
@@ -46,7 +46,7 @@ Tensor Forward(const Tensor& x, const Tensor& weight, double epsilon,
   const float* from = in.const_data_ptr<float>();
   const float* w = weight.const_data_ptr<float>();
   float* to = out.mutable_data_ptr<float>();
-  at::parallel_for(0, rows, kGrain, [&](int64_t begin, int64_t end) {
+  ParallelFor(0, rows, kGrain, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const float* x_row = from + row * width;
       const float mean = SumOfSquares(x_row, width) / static_cast<float>(width);
@@ -73,18 +73,17 @@ Tensor Backward(const Tensor& x, const Tensor& weight,
   const float* w = weight.const_data_ptr<float>();
   const float* scales = inverse_rms.const_data_ptr<float>();
   float* to = out.mutable_data_ptr<float>();
-  at::parallel_for(
-      0, inverse_rms.numel(), kGrain, [&](int64_t begin, int64_t end) {
-        for (int64_t row = begin; row < end; ++row) {
-          const int64_t at = row * width;
-          const float scale = scales[row];
-          const float dot = SumOfProducts(g_data + at, w, x_data + at, width);
-          const float shift =
-              scale * scale * scale * dot / static_cast<float>(width);
-          NormGradientRow(g_data + at, w, x_data + at, scale, shift, width,
-                          to + at);
-        }
-      });
+  ParallelFor(0, inverse_rms.numel(), kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t at = row * width;
+      const float scale = scales[row];
+      const float dot = SumOfProducts(g_data + at, w, x_data + at, width);
+      const float shift =
+          scale * scale * scale * dot / static_cast<float>(width);
+      NormGradientRow(g_data + at, w, x_data + at, scale, shift, width,
+                      to + at);
+    }
+  });
   return out;
 }
 

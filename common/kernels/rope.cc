@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "ATen/Parallel.h"
+#include "common/kernels/parallel.h"
 #include "common/kernels/vector_loops.h"
 
 namespace tributary::kernels {
@@ -41,7 +41,7 @@ Tensor Forward(const Tensor& x, int64_t heads, const RopeTable& table) {
   float* to = out.mutable_data_ptr<float>();
   const int64_t batch_stride = x.stride(0);
   const int64_t row_stride = x.stride(1);
-  at::parallel_for(0, batch * length, 64, [&](int64_t begin, int64_t end) {
+  ParallelFor(0, batch * length, 64, [&](int64_t begin, int64_t end) {
     for (int64_t token = begin; token < end; ++token) {
       const int64_t b = token / length;
       const int64_t s = token % length;
@@ -69,7 +69,7 @@ Tensor Backward(const Tensor& gradient, const Tensor& cos_table,
   const float* cos = cos_table.const_data_ptr<float>();
   const float* sin = negative_sin_table.const_data_ptr<float>();
   float* to = out.mutable_data_ptr<float>();
-  at::parallel_for(0, batch * length, 64, [&](int64_t begin, int64_t end) {
+  ParallelFor(0, batch * length, 64, [&](int64_t begin, int64_t end) {
     for (int64_t token = begin; token < end; ++token) {
       const int64_t b = token / length;
       const int64_t s = token % length;
@@ -112,7 +112,7 @@ RopeTable MakeRopeTable(const Tensor& frequencies, int64_t start,
   Tensor sin = at::empty({length, half}, on_host.options());
   float* cos_data = cos.mutable_data_ptr<float>();
   float* sin_data = sin.mutable_data_ptr<float>();
-  at::parallel_for(0, length, 16, [&](int64_t begin, int64_t end) {
+  ParallelFor(0, length, 16, [&](int64_t begin, int64_t end) {
     for (int64_t s = begin; s < end; ++s) {
       for (int64_t i = 0; i < half; ++i) {
         const float angle = static_cast<float>(start + s) * frequency[i];

@@ -8,11 +8,11 @@
 namespace tributary::kernels {
 namespace {
 
-// exp(x) for x <= 0: x = n ln 2 + r with |r| <= ln 2 / 2, a polynomial of
+// exp(x) for x <= 80: x = n ln 2 + r with |r| <= ln 2 / 2, a polynomial of
 // degree 6 for exp(r) (the Taylor series with its last terms adjusted is not
 // needed at this accuracy: the remainder is below 2e-7) and n added to the
 // exponent. Below -87 the result is 0.
-inline float NegativeExp(float x) {
+inline float Exp(float x) {
   constexpr float kLog2E = 1.44269504088896341f;
   constexpr float kLn2High = 0.693359375f;
   constexpr float kLn2Low = -2.12194440e-4f;
@@ -49,7 +49,7 @@ inline uint16_t Narrowed(float value) {
 
 // silu(x) = x / (1 + exp(-x)) by way of exp(-|x|), which never overflows.
 inline float Silu(float x) {
-  const float e = NegativeExp(-std::abs(x));
+  const float e = Exp(-std::abs(x));
   return (x < 0.0f ? x * e : x) / (1.0f + e);
 }
 
@@ -221,11 +221,11 @@ double SumOfExponentials(const float* x, float shift, int64_t n) {
     int64_t i = begin;
     for (; i + kLanes <= end; i += kLanes) {
       for (int64_t j = 0; j < kLanes; ++j) {
-        lanes[j] += NegativeExp(x[i + j] - shift);
+        lanes[j] += Exp(x[i + j] - shift);
       }
     }
     for (; i < end; ++i) {
-      lanes[0] += NegativeExp(x[i] - shift);
+      lanes[0] += Exp(x[i] - shift);
     }
     float sum = 0;
     for (float lane : lanes) {
@@ -266,11 +266,11 @@ MaxAndSum SumOfExponentials(const float* x, int64_t n) {
     i = begin;
     for (; i + kLanes <= end; i += kLanes) {
       for (int64_t j = 0; j < kLanes; ++j) {
-        lanes[j] += NegativeExp(x[i + j] - shift);
+        lanes[j] += Exp(x[i + j] - shift);
       }
     }
     for (; i < end; ++i) {
-      lanes[0] += NegativeExp(x[i] - shift);
+      lanes[0] += Exp(x[i] - shift);
     }
     float sum = 0;
     for (float lane : lanes) {
@@ -282,9 +282,93 @@ MaxAndSum SumOfExponentials(const float* x, int64_t n) {
 }
 
 TRIBUTARY_VECTOR_CLONES
-void ExponentialRow(float* x, float shift, float scale, int64_t n) {
+float ExponentiateRow(float* x, int64_t n, ShiftAndSum* sums) {
+  // Blocks that stay in the first cache. Only a block that exceeds the shift by
+  // far makes a new one, which what lies before it is scaled to.
+  constexpr int64_t kBlock = 1024;
+  constexpr float kSlack = 30.0f;
+  constexpr float kNone = -std::numeric_limits<float>::infinity();
+  float factor = 1.0f;
+  for (int64_t begin = 0; begin < n; begin += kBlock) {
+    const int64_t end = std::min(n, begin + kBlock);
+    float largest[kLanes];
+    std::fill_n(largest, kLanes, kNone);
+    int64_t i = begin;
+    for (; i + kLanes <= end; i += kLanes) {
+      for (int64_t j = 0; j < kLanes; ++j) {
+        largest[j] = largest[j] < x[i + j] ? x[i + j] : largest[j];
+      }
+    }
+    for (; i < end; ++i) {
+      largest[0] = largest[0] < x[i] ? x[i] : largest[0];
+    }
+    const float most = *std::max_element(largest, largest + kLanes);
+    if (most > sums->shift + kSlack) {
+      const float scale = sums->shift == kNone ? 0.0f : Exp(sums->shift - most);
+      for (i = 0; i < begin; ++i) {
+        x[i] *= scale;
+      }
+      factor *= scale;
+      sums->sum *= static_cast<double>(scale);
+      sums->shift = most;
+    }
+    // While there is nothing but -inf, x - shift would be no number.
+    const float shift = sums->shift == kNone ? 0.0f : sums->shift;
+    for (i = begin; i < end; ++i) {
+      x[i] = Exp(x[i] - shift);
+    }
+    float lanes[kLanes] = {};
+    i = begin;
+    for (; i + kLanes <= end; i += kLanes) {
+      for (int64_t j = 0; j < kLanes; ++j) {
+        lanes[j] += x[i + j];
+      }
+    }
+    for (; i < end; ++i) {
+      lanes[0] += x[i];
+    }
+    float sum = 0;
+    for (float lane : lanes) {
+      sum += lane;
+    }
+    sums->sum += sum;
+  }
+  return factor;
+}
+
+TRIBUTARY_VECTOR_CLONES
+void ScaleAndAddRows(float* __restrict y, float scale, const float* const* rows,
+                     const float* weights, int64_t count, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
-    x[i] = NegativeExp(x[i] - shift) * scale;
+    y[i] *= scale;
+  }
+  int64_t k = 0;
+  for (; k + 4 <= count; k += 4) {
+    const float* a = rows[k];
+    const float* b = rows[k + 1];
+    const float* c = rows[k + 2];
+    const float* d = rows[k + 3];
+    const float wa = weights[k];
+    const float wb = weights[k + 1];
+    const float wc = weights[k + 2];
+    const float wd = weights[k + 3];
+    for (int64_t i = 0; i < n; ++i) {
+      y[i] += (wa * a[i] + wb * b[i]) + (wc * c[i] + wd * d[i]);
+    }
+  }
+  for (; k < count; ++k) {
+    const float* row = rows[k];
+    const float weight = weights[k];
+    for (int64_t i = 0; i < n; ++i) {
+      y[i] += weight * row[i];
+    }
+  }
+}
+
+TRIBUTARY_VECTOR_CLONES
+void MultiplyRow(float* x, float scale, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    x[i] *= scale;
   }
 }
 

@@ -4,6 +4,7 @@
 // when the program starts.
 
 #include <cstdint>
+#include <limits>
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -55,7 +56,20 @@ struct MaxAndSum {
   double sum = 0;
 };
 MaxAndSum SumOfExponentials(const float* x, int64_t n);
-// x_i = exp(x_i - shift) * scale
-void ExponentialRow(float* x, float shift, float scale, int64_t n);
+// Exponentials of a row that comes in parts: x_i = exp(x_i - shift), added to
+// `sums` (relative error below 1e-6), in one pass over memory. The shift is the
+// largest element so far, or up to 30 below it, so that nothing overflows; what
+// is 87 below it may become 0. Returns what exponentials of earlier parts must
+// be multiplied by, because the shift has risen: 1 as a rule.
+struct ShiftAndSum {
+  float shift = -std::numeric_limits<float>::infinity();
+  double sum = 0;
+};
+float ExponentiateRow(float* x, int64_t n, ShiftAndSum* sums);
+// y = scale y + sum_k weights_k * rows_k
+void ScaleAndAddRows(float* y, float scale, const float* const* rows,
+                     const float* weights, int64_t count, int64_t n);
+// x_i = x_i * scale
+void MultiplyRow(float* x, float scale, int64_t n);
 
 }  // namespace tributary::kernels

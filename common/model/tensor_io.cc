@@ -4,7 +4,7 @@
 #include <cstring>
 #include <span>
 
-#include "ATen/Parallel.h"
+#include "common/kernels/parallel.h"
 #include "common/model/errors.h"
 #include "common/safetensors/float_convert.h"
 #include "common/safetensors/writer.h"
@@ -22,19 +22,15 @@ constexpr int64_t kGrainElements = 1 << 16;
 // Runs `body(begin, end)` on pieces of a range of bytes.
 template <typename Body>
 void InPieces(int64_t elements, const Body& body) {
-  at::parallel_for(0, elements, kGrainElements, body);
+  kernels::ParallelFor(0, elements, kGrainElements, body);
 }
 
-Status ConvertToFloat(const TensorInfo& info, std::span<const std::byte> from,
-                      float* to) {
-  const size_t size = safetensors::DTypeSize(info.dtype);
+Status ConvertToFloat(const File& file, const TensorInfo& info, float* to) {
   std::atomic<bool> failed = false;
   InPieces(info.elements(), [&](int64_t begin, int64_t end) {
-    const auto count = static_cast<size_t>(end - begin);
-    const Status status = safetensors::ToFloat32(
-        info.dtype,
-        from.subspan(static_cast<size_t>(begin) * size, count * size),
-        std::span<float>(to + begin, count));
+    const Status status = file.ToFloats(
+        info, static_cast<uint64_t>(begin),
+        std::span<float>(to + begin, static_cast<size_t>(end - begin)));
     if (!status.ok()) {
       failed = true;
     }
@@ -96,7 +92,7 @@ StatusOr<Tensor> ReadTensor(const File& file, const TensorInfo& info,
     if (floating && dtype.has_value() && *dtype != stored) {
       Tensor out = at::empty(shape, at::kFloat);
       RETURN_IF_ERROR(
-          ConvertToFloat(info, bytes, out.mutable_data_ptr<float>()));
+          ConvertToFloat(file, info, out.mutable_data_ptr<float>()));
       return out.to(*dtype);
     }
     Tensor out = at::empty(shape, stored);

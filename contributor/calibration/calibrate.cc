@@ -114,7 +114,7 @@ StatusOr<std::unique_ptr<safetensors::Writer>> OpenTrunk(
 }
 
 // What one run does, batch by batch: forward over `train`, gradients over
-// `train` when there is kTaylor, forward over `heldout`.
+// `train` when there is kTaylor, forward over `heldout` for a trunk.
 class Run {
  public:
   Run(const model::CausalLm& lm, const CalibrateOptions& options,
@@ -133,6 +133,10 @@ class Run {
     const bool taylor =
         std::ranges::count(options.formulas, Formula::kTaylor) > 0;
     total_ = Forward(shard_) + (taylor ? Forward(shard_) / kForwardShare : 0);
+    // Text that is held out is only passed for its trunk, and measured then.
+    if (options.trunk_path.empty()) {
+      splits_.resize(1);
+    }
     for (size_t i = 1; i < splits_.size(); ++i) {
       total_ += Forward(splits_[i]);
     }
@@ -309,7 +313,7 @@ class Run {
   const model::CausalLm& lm_;
   const CalibrateOptions& options_;
   const std::function<Status(double)>& report_;
-  const std::vector<SplitIds> splits_;
+  std::vector<SplitIds> splits_;  // constant after construction
   ImportanceSums sums_;
   SplitIds shard_;
   std::unique_ptr<safetensors::Writer> trunk_;

@@ -47,7 +47,8 @@ struct CalibrateOptions {
 struct Calibration {
   int64_t tokens = 0;  // of `train`
   // Mean negative log-likelihood of the model, nats per predicted token; 0
-  // where there is no such split.
+  // where there is no such split. `heldout` is measured on the way when its
+  // trunk is written, and not passed otherwise.
   double train_log_loss = 0;
   double heldout_log_loss = 0;
   bool resumed = false;

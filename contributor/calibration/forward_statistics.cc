@@ -1,9 +1,8 @@
 #include "contributor/calibration/forward_statistics.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 
+#include "common/kernels/parallel.h"
 #include "common/model_format/parameter_names.h"
 #include "contributor/calibration/channel_sums.h"
 #include "contributor/calibration/tensor_file.h"
@@ -177,7 +176,7 @@ void ForwardStatistics::Sum(int64_t layer, int64_t windows,
   const float* data = a.const_data_ptr<float>();
   const float* scale =
       weights.defined() ? weights.const_data_ptr<float>() : nullptr;
-  at::parallel_for(0, windows * blocks, 1, [&](int64_t begin, int64_t end) {
+  kernels::ParallelFor(0, windows * blocks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t window = task / blocks;
       const int64_t first = (task % blocks) * kChannelsPerTask;

@@ -1,9 +1,8 @@
 #include "contributor/calibration/taylor.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 
+#include "common/kernels/parallel.h"
 #include "contributor/calibration/channel_sums.h"
 #include "contributor/calibration/forward_statistics.h"
 #include "contributor/calibration/window_documents.h"
@@ -104,7 +103,7 @@ Status TaylorPass::AddLayer(int64_t layer, size_t index) {
   const int64_t channels = gate.weights.rows();
   const int64_t hidden = gate.weights.columns();
   std::vector<double> found(channels);
-  at::parallel_for(
+  kernels::ParallelFor(
       0, channels, kChannelsPerTask, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
           found[i] = SumOfSquaredProducts(gate.weights.Row(i, 0, hidden),

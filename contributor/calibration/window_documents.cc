@@ -6,11 +6,6 @@ namespace tributary::contributor {
 
 using at::Tensor;
 
-Tensor HasTarget(const Tensor& documents_BS) {
-  const int64_t last = documents_BS.size(1) - 1;
-  return documents_BS.narrow(1, 1, last).eq(documents_BS.narrow(1, 0, last));
-}
-
 StatusOr<Tensor> ReadDocuments(
     const std::shared_ptr<const safetensors::File>& file,
     const std::string& split, const Tensor& ids_BS) {

@@ -8,6 +8,7 @@
 
 #include "ATen/ATen.h"
 #include "common/base/status.h"
+#include "common/evaluation/log_loss.h"
 #include "common/safetensors/reader.h"
 
 namespace tributary::contributor {
@@ -21,7 +22,6 @@ StatusOr<at::Tensor> ReadDocuments(
     const std::shared_ptr<const safetensors::File>& file,
     const std::string& split, const at::Tensor& ids_BS);
 
-// True at the [B, S - 1] positions whose next token is of the same document.
-at::Tensor HasTarget(const at::Tensor& documents_BS);
+using evaluation::HasTarget;
 
 }  // namespace tributary::contributor

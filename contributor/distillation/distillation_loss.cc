@@ -7,8 +7,9 @@
 #include <limits>
 #include <vector>
 
-#include "ATen/Parallel.h"
+#include "common/kernels/head_blocks.h"
 #include "common/kernels/head_loss.h"
+#include "common/kernels/parallel.h"
 #include "common/kernels/vector_loops.h"
 
 namespace tributary::contributor {
@@ -29,26 +30,37 @@ constexpr double kSmallestTail = 1e-30;
 //   p_v - (1 - s) q_v for v in J, c p_v otherwise, minus s at the target,
 //   c = 1 - (1 - s) q_r / p_r (tail) or 1 (renormalised).
 
-// The loss of one row; overwrites the logits with the gradient.
-double RowLoss(float* z, int64_t vocabulary, int64_t target, const int64_t* ids,
-               const float* log_q, int64_t kept, double log_tail,
-               const DistillationOptions& options, std::vector<float>& top) {
+// What is known of a token when the vocabulary has been passed.
+struct TokenLogits {
+  const float* top_J = nullptr;  // at the teacher's ids
+  float target = 0;
+  kernels::ShiftAndSum rest;  // of the others: sum of exp(logit - shift)
+};
+
+// A token's loss, and its gradient for the head's rows: `rest` times the
+// exponentials of the others, top_J for the teacher's ids; the target's share
+// is not in them.
+struct TokenGradient {
+  double rest = 0;
+  float* top_J = nullptr;
+};
+
+double TokenLoss(const TokenLogits& z, const float* log_q, int64_t kept,
+                 double log_tail, const DistillationOptions& options,
+                 TokenGradient* gradient) {
   const double share = options.text_share;
-  const double target_logit = z[target];
-  top.resize(kept);
-  float largest = -std::numeric_limits<float>::infinity();
+  float largest = z.rest.shift;
   for (int64_t j = 0; j < kept; ++j) {
-    top[j] = z[ids[j]];
-    largest = std::max(largest, top[j]);
-    z[ids[j]] = -std::numeric_limits<float>::infinity();
+    largest = std::max(largest, z.top_J[j]);
   }
-  const auto tail = kernels::SumOfExponentials(z, vocabulary);
-  largest = std::max(largest, tail.largest);
-  const double tail_sum =
-      tail.sum * std::exp(static_cast<double>(tail.largest) - largest);
+  const double rest_scale =
+      std::exp(static_cast<double>(z.rest.shift) - largest);
+  const double tail_sum = z.rest.sum * rest_scale;
   double top_sum = 0;
   for (int64_t j = 0; j < kept; ++j) {
-    top_sum += std::exp(static_cast<double>(top[j]) - largest);
+    const double e = std::exp(static_cast<double>(z.top_J[j]) - largest);
+    gradient->top_J[j] = static_cast<float>(e);
+    top_sum += e;
   }
   const double sum = top_sum + tail_sum;
   const double log_sum = std::log(sum) + largest;
@@ -62,44 +74,84 @@ double RowLoss(float* z, int64_t vocabulary, int64_t target, const int64_t* ids,
     }
     tail_factor = 1 - (1 - share) * q / p;
   }
-  kernels::ExponentialRow(z, largest, static_cast<float>(tail_factor / sum),
-                          vocabulary);
+  gradient->rest = tail_factor * rest_scale / sum;
   for (int64_t j = 0; j < kept; ++j) {
-    const double log_p = top[j] - log_sum;
+    const double log_p = z.top_J[j] - log_sum;
     const double q = std::exp(static_cast<double>(log_q[j]));
     if (q > 0) {
       divergence += q * (log_q[j] - log_p);
     }
-    z[ids[j]] = static_cast<float>(std::exp(log_p) - (1 - share) * q);
+    gradient->top_J[j] = static_cast<float>(std::exp(log_p) - (1 - share) * q);
   }
-  z[target] -= static_cast<float>(share);
-  return share * (log_sum - target_logit) + (1 - share) * divergence;
+  return share * (log_sum - z.target) + (1 - share) * divergence;
 }
 
-// The sum of the losses of a chunk; `logits` becomes its gradient.
-double ChunkLossFast(Tensor& logits, const int64_t* targets,
-                     const TeacherTargets& teacher, int64_t first,
-                     const DistillationOptions& options) {
-  const int64_t vocabulary = logits.size(1);
+// The mean loss of fp32 states on the CPU, and its gradient when asked.
+std::pair<double, Tensor> OnHost(const Tensor& hidden, const Tensor& weight,
+                                 const Tensor& targets,
+                                 const TeacherTargets& teacher,
+                                 const DistillationOptions& options,
+                                 bool gradient) {
+  const int64_t tokens = hidden.size(0);
+  const int64_t width = hidden.size(1);
   const int64_t kept = teacher.ids_TJ.size(1);
-  float* data = logits.mutable_data_ptr<float>();
-  const int64_t* ids = teacher.ids_TJ.const_data_ptr<int64_t>() + first * kept;
-  const float* log_q = teacher.log_q_TJ.const_data_ptr<float>() + first * kept;
-  const float* log_tail = teacher.log_tail_T.const_data_ptr<float>() + first;
-  std::vector<double> losses(logits.size(0));
-  at::parallel_for(0, logits.size(0), 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> top;
+  const int64_t* ids = teacher.ids_TJ.const_data_ptr<int64_t>();
+  const int64_t* target = targets.const_data_ptr<int64_t>();
+  std::vector<float> top_logits(tokens * kept);
+  std::vector<float> target_logits(tokens);
+  const kernels::HeadExponentials all = kernels::ExponentiateHead(
+      hidden, weight, gradient,
+      [&](int64_t t, float* logits, int64_t first, int64_t count) {
+        const auto here = [&](int64_t id) {
+          return id >= first && id < first + count;
+        };
+        if (here(target[t])) {
+          target_logits[t] = logits[target[t] - first];
+        }
+        for (int64_t j = t * kept; j < (t + 1) * kept; ++j) {
+          if (here(ids[j])) {
+            float& logit = logits[ids[j] - first];
+            top_logits[j] = logit;
+            logit = -std::numeric_limits<float>::infinity();
+          }
+        }
+      });
+  const float* log_q = teacher.log_q_TJ.const_data_ptr<float>();
+  const float* log_tail = teacher.log_tail_T.const_data_ptr<float>();
+  const float* head = weight.const_data_ptr<float>();
+  Tensor gradients = all.weighted_TD;
+  float* out = gradient ? gradients.mutable_data_ptr<float>() : nullptr;
+  std::vector<double> losses(tokens);
+  const auto total = static_cast<float>(tokens);
+  kernels::ParallelFor(0, tokens, 8, [&](int64_t begin, int64_t end) {
+    std::vector<const float*> rows(kept + 1);
+    std::vector<float> weights(kept + 1);
     for (int64_t t = begin; t < end; ++t) {
+      TokenGradient of_token = {.top_J = weights.data()};
       losses[t] =
-          RowLoss(data + t * vocabulary, vocabulary, targets[t], ids + t * kept,
-                  log_q + t * kept, kept, log_tail[t], options, top);
+          TokenLoss({.top_J = top_logits.data() + t * kept,
+                     .target = target_logits[t],
+                     .rest = all.sums_T[t]},
+                    log_q + t * kept, kept, log_tail[t], options, &of_token);
+      if (!gradient) {
+        continue;
+      }
+      weights[kept] = -static_cast<float>(options.text_share);
+      for (int64_t j = 0; j <= kept; ++j) {
+        rows[j] = head + (j < kept ? ids[t * kept + j] : target[t]) * width;
+        weights[j] /= total;
+      }
+      kernels::ScaleAndAddRows(out + t * width,
+                               static_cast<float>(of_token.rest) / total,
+                               rows.data(), weights.data(),
+                               options.text_share > 0 ? kept + 1 : kept, width);
     }
   });
   double sum = 0;
   for (const double loss : losses) {
     sum += loss;
   }
-  return sum;
+  return {sum / static_cast<double>(tokens), gradients};
 }
 
 double ChunkLossGeneric(Tensor& logits, const Tensor& targets,
@@ -152,8 +204,11 @@ std::pair<Tensor, Tensor> Run(const Tensor& hidden, const Tensor& head,
                 "an id is outside the vocabulary of ", vocabulary);
   }
   const Tensor weight = head.to(hidden.scalar_type());
-  const bool fast =
-      hidden.device().is_cpu() && hidden.scalar_type() == at::kFloat;
+  if (hidden.device().is_cpu() && hidden.scalar_type() == at::kFloat) {
+    const auto [loss, gradients] = OnHost(hidden, weight.contiguous(), targets,
+                                          teacher, options, gradient);
+    return {at::full({}, loss, hidden.options()), gradients};
+  }
   const int64_t rows = kernels::HeadChunkRows(tokens, vocabulary);
   Tensor gradients = gradient ? at::empty_like(hidden) : Tensor();
   const Tensor buffer = at::empty({rows, vocabulary}, hidden.options());
@@ -162,10 +217,7 @@ std::pair<Tensor, Tensor> Run(const Tensor& hidden, const Tensor& head,
     const int64_t count = std::min(rows, tokens - begin);
     Tensor logits = buffer.narrow(0, 0, count);
     at::mm_out(logits, hidden.narrow(0, begin, count), weight.t());
-    sum +=
-        fast ? ChunkLossFast(logits, targets.const_data_ptr<int64_t>() + begin,
-                             teacher, begin, options)
-             : ChunkLossGeneric(logits, targets, teacher, begin, options);
+    sum += ChunkLossGeneric(logits, targets, teacher, begin, options);
     if (gradient) {
       Tensor out = gradients.narrow(0, begin, count);
       at::mm_out(out, logits, weight);
@@ -174,7 +226,8 @@ std::pair<Tensor, Tensor> Run(const Tensor& hidden, const Tensor& head,
   if (gradient) {
     gradients.div_(tokens);
   }
-  return {at::full({}, sum / tokens, hidden.options()), gradients};
+  return {at::full({}, sum / static_cast<double>(tokens), hidden.options()),
+          gradients};
 }
 
 class Function : public torch::autograd::Function<Function> {
@@ -192,8 +245,12 @@ class Function : public torch::autograd::Function<Function> {
   static torch::autograd::variable_list backward(
       torch::autograd::AutogradContext* context,
       torch::autograd::variable_list gradients) {
-    const auto saved = context->get_saved_variables();
-    return {saved[0] * gradients[0], Tensor(), Tensor(), Tensor(), Tensor()};
+    const Tensor saved = context->get_saved_variables()[0];
+    // Usually nothing comes between this loss and what is differentiated.
+    const bool as_it_is =
+        saved.device().is_cpu() && gradients[0].item<double>() == 1;
+    return {as_it_is ? saved : saved * gradients[0], Tensor(), Tensor(),
+            Tensor(), Tensor()};
   }
 };
 

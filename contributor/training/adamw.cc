@@ -6,8 +6,7 @@
 #include <cmath>
 #include <optional>
 
-#include "ATen/Parallel.h"
-#include "contributor/training/gated_loops.h"
+#include "common/kernels/parallel.h"
 
 namespace tributary::contributor {
 
@@ -48,53 +47,25 @@ void AdamW::set_steps(int64_t steps) {
   }
 }
 
-double AdamW::NormOf(const std::vector<Tensor>& gradients) const {
-  if (!step_counts_.empty()) {
-    std::vector<Tensor> norms;
-    for (const Tensor& gradient : gradients) {
-      norms.push_back(at::linalg_vector_norm(gradient));
-    }
-    return at::linalg_vector_norm(at::stack(norms).to(at::kDouble))
-        .item<double>();
-  }
-  std::vector<double> sums(pieces_.size());
-  const auto count = static_cast<int64_t>(pieces_.size());
-  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; ++p) {
-      const Piece& piece = pieces_[p];
-      sums[p] = SumOfSquaresBlocked(
-          gradients[piece.parameter].const_data_ptr<float>() + piece.begin,
-          piece.count);
-    }
-  });
-  double total = 0;
-  for (const double sum : sums) {
-    total += sum;
-  }
-  return std::sqrt(total);
+double AdamW::SquaresOf(const Piece& piece,
+                        const std::vector<Tensor>& gradients) const {
+  return SumOfSquaresBlocked(
+      gradients[piece.parameter].const_data_ptr<float>() + piece.begin,
+      piece.count);
 }
 
-void AdamW::Update(const std::vector<Tensor>& gradients, double learning_rate,
-                   double scale) {
-  if (!step_counts_.empty()) {
-    for (Tensor& count : step_counts_) {
-      count.add_(1);
-    }
-    // The kernel divides gradients by its scale.
-    std::optional<Tensor> divisor;
-    if (scale != 1) {
-      divisor =
-          at::full({}, 1 / scale, parameters_[0].options().dtype(at::kFloat));
-    }
-    at::_fused_adamw_(parameters_, gradients, first_, second_, {}, step_counts_,
-                      learning_rate, options_.beta1, options_.beta2,
-                      options_.weight_decay, options_.epsilon,
-                      /*amsgrad=*/false, /*maximize=*/false, divisor,
-                      std::nullopt);
-    return;
-  }
-  const auto steps = static_cast<double>(steps_);
-  const AdamWStep step = {
+void AdamW::Update(const Piece& piece, const AdamWStep& step,
+                   const std::vector<Tensor>& gradients) const {
+  AdamWRow(
+      step, gradients[piece.parameter].const_data_ptr<float>() + piece.begin,
+      piece.count, parameters_[piece.parameter].data_ptr<float>() + piece.begin,
+      first_[piece.parameter].data_ptr<float>() + piece.begin,
+      second_[piece.parameter].data_ptr<float>() + piece.begin);
+}
+
+AdamWStep AdamW::Constants(double learning_rate) const {
+  const auto steps = static_cast<double>(steps_ + 1);
+  return {
       .decay = static_cast<float>(1 - learning_rate * options_.weight_decay),
       .step = static_cast<float>(learning_rate /
                                  (1 - std::pow(options_.beta1, steps))),
@@ -102,20 +73,72 @@ void AdamW::Update(const std::vector<Tensor>& gradients, double learning_rate,
       .beta2 = static_cast<float>(options_.beta2),
       .correction = static_cast<float>(
           1 / std::sqrt(1 - std::pow(options_.beta2, steps))),
-      .epsilon = static_cast<float>(options_.epsilon),
-      .scale = static_cast<float>(scale)};
+      .epsilon = static_cast<float>(options_.epsilon)};
+}
+
+double AdamW::StepOnHost(const std::vector<Tensor>& gradients,
+                         double learning_rate) {
   const auto count = static_cast<int64_t>(pieces_.size());
-  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+  const bool clips = options_.clip_norm > 0;
+  AdamWStep step = Constants(learning_rate);
+  std::vector<double> squares(pieces_.size());
+  kernels::ParallelFor(0, count, 1, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
-      const Piece& piece = pieces_[p];
-      AdamWRow(step,
-               gradients[piece.parameter].const_data_ptr<float>() + piece.begin,
-               piece.count,
-               parameters_[piece.parameter].data_ptr<float>() + piece.begin,
-               first_[piece.parameter].data_ptr<float>() + piece.begin,
-               second_[piece.parameter].data_ptr<float>() + piece.begin);
+      squares[p] = SquaresOf(pieces_[p], gradients);
+      if (!clips && std::isfinite(squares[p])) {
+        Update(pieces_[p], step, gradients);  // while it is in the cache
+      }
     }
   });
+  double total = 0;
+  for (const double sum : squares) {
+    total += sum;
+  }
+  const double norm = std::sqrt(total);
+  if (!std::isfinite(norm)) {
+    return norm;
+  }
+  ++steps_;
+  if (clips) {
+    step.scale = norm > options_.clip_norm
+                     ? static_cast<float>(options_.clip_norm / norm)
+                     : 1.0f;
+    kernels::ParallelFor(0, count, 1, [&](int64_t begin, int64_t end) {
+      // The last ones may still be in a cache.
+      for (int64_t p = end; p-- > begin;) {
+        Update(pieces_[p], step, gradients);
+      }
+    });
+  }
+  return norm;
+}
+
+double AdamW::StepOnDevice(const std::vector<Tensor>& gradients,
+                           double learning_rate) {
+  std::vector<Tensor> norms;
+  for (const Tensor& gradient : gradients) {
+    norms.push_back(at::linalg_vector_norm(gradient));
+  }
+  const double norm =
+      at::linalg_vector_norm(at::stack(norms).to(at::kDouble)).item<double>();
+  if (!std::isfinite(norm)) {
+    return norm;
+  }
+  ++steps_;
+  for (Tensor& count : step_counts_) {
+    count.add_(1);
+  }
+  // The kernel divides gradients by its scale.
+  std::optional<Tensor> divisor;
+  if (options_.clip_norm > 0 && norm > options_.clip_norm) {
+    divisor = at::full({}, norm / options_.clip_norm,
+                       parameters_[0].options().dtype(at::kFloat));
+  }
+  at::_fused_adamw_(
+      parameters_, gradients, first_, second_, {}, step_counts_, learning_rate,
+      options_.beta1, options_.beta2, options_.weight_decay, options_.epsilon,
+      /*amsgrad=*/false, /*maximize=*/false, divisor, std::nullopt);
+  return norm;
 }
 
 double AdamW::Step(double learning_rate) {
@@ -125,12 +148,9 @@ double AdamW::Step(double learning_rate) {
     TORCH_CHECK(parameter.grad().defined(), "a parameter has no gradient");
     gradients.push_back(parameter.grad().contiguous());
   }
-  const double norm = NormOf(gradients);
-  if (std::isfinite(norm)) {
-    ++steps_;
-    const bool clip = options_.clip_norm > 0 && norm > options_.clip_norm;
-    Update(gradients, learning_rate, clip ? options_.clip_norm / norm : 1.0);
-  }
+  const double norm = step_counts_.empty()
+                          ? StepOnHost(gradients, learning_rate)
+                          : StepOnDevice(gradients, learning_rate);
   gradients.clear();
   for (Tensor& parameter : parameters_) {
     parameter.mutable_grad().reset();

@@ -4,22 +4,24 @@
 #include <vector>
 
 #include "ATen/ATen.h"
+#include "contributor/training/gated_loops.h"
 #include "contributor/training/schedule.h"
 
 namespace tributary::contributor {
 
 // AdamW (Loshchilov and Hutter, 2019, algorithm 2) with clipping by the norm of
 // all gradients: on the CPU two passes over memory for all parameters together
-// (norm, update), the same bits on any number of threads; elsewhere LibTorch's
-// fused kernel. State exists for these parameters only. Throws as LibTorch
-// does.
+// (norm, update), or one without clipping, the same bits on any number of
+// threads; elsewhere LibTorch's fused kernel. State exists for these parameters
+// only. Throws as LibTorch does.
 class AdamW {
  public:
   // `parameters` are contiguous fp32 leaves that require gradients.
   AdamW(std::vector<at::Tensor> parameters, const OptimizerOptions& options);
 
   // One update from the parameters' gradients, which are dropped. Returns their
-  // norm before clipping; when it is not finite nothing is changed.
+  // norm before clipping. When it is not finite nothing is changed; without
+  // clipping, nothing becomes anything but a number.
   double Step(double learning_rate);
 
   int64_t steps() const { return steps_; }
@@ -37,9 +39,16 @@ class AdamW {
     int64_t count = 0;
   };
 
-  double NormOf(const std::vector<at::Tensor>& gradients) const;
-  void Update(const std::vector<at::Tensor>& gradients, double learning_rate,
-              double scale);
+  double SquaresOf(const Piece& piece,
+                   const std::vector<at::Tensor>& gradients) const;
+  void Update(const Piece& piece, const AdamWStep& step,
+              const std::vector<at::Tensor>& gradients) const;
+  // Of the step that comes next.
+  AdamWStep Constants(double learning_rate) const;
+  double StepOnHost(const std::vector<at::Tensor>& gradients,
+                    double learning_rate);
+  double StepOnDevice(const std::vector<at::Tensor>& gradients,
+                      double learning_rate);
 
   const OptimizerOptions options_;
   std::vector<at::Tensor> parameters_;

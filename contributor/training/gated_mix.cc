@@ -2,7 +2,7 @@
 
 #include <torch/torch.h>
 
-#include "ATen/Parallel.h"
+#include "common/kernels/parallel.h"
 #include "contributor/training/gated_loops.h"
 
 namespace tributary::contributor {
@@ -39,7 +39,7 @@ Tensor DownInput(const Activations& a, const Tensor& weight_T) {
   const float* up = a.up_TF.const_data_ptr<float>();
   const float* weight = DataOrNull(weight_T);
   float* to = out.mutable_data_ptr<float>();
-  at::parallel_for(0, out.size(0), kGrain, [&](int64_t begin, int64_t end) {
+  kernels::ParallelFor(0, out.size(0), kGrain, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       GatedRow(gate + t * width, up + t * width,
                weight != nullptr ? weight[t] : 1.0f, width, to + t * width);
@@ -91,16 +91,17 @@ PartGradients PartBackward(const Tensor& x, const Tensor& gate_FD,
   float* data = middle.mutable_data_ptr<float>();
   float* weight_gradient =
       wanted.weight ? out.weight_T.mutable_data_ptr<float>() : nullptr;
-  at::parallel_for(0, middle.size(0), kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      const double sum = GatedBackwardRow(gate + t * width, up + t * width,
-                                          weight != nullptr ? weight[t] : 1.0f,
-                                          width, data + t * width);
-      if (weight_gradient != nullptr) {
-        weight_gradient[t] = static_cast<float>(sum);
-      }
-    }
-  });
+  kernels::ParallelFor(
+      0, middle.size(0), kGrain, [&](int64_t begin, int64_t end) {
+        for (int64_t t = begin; t < end; ++t) {
+          const double sum = GatedBackwardRow(
+              gate + t * width, up + t * width,
+              weight != nullptr ? weight[t] : 1.0f, width, data + t * width);
+          if (weight_gradient != nullptr) {
+            weight_gradient[t] = static_cast<float>(sum);
+          }
+        }
+      });
   if (wanted.down) {
     out.down_DF = at::mm(gradient_TD.t(), middle);
   }

@@ -15,6 +15,9 @@ import sys
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
 CODE = {".h", ".cc", ".cu", ".cuh"}
+# A header's loop that only this file compiles with OpenMP.
+SERIAL = re.compile(r"\bat::parallel_(for|reduce)\(")
+PARALLEL = "common/kernels/parallel.cc"
 
 
 def folder_of(path):
@@ -47,6 +50,10 @@ class Checker:
                 lines = path.read_text().splitlines()
                 self.check_length(name, lines)
                 for number, line in enumerate(lines, 1):
+                    if SERIAL.search(line) and name != PARALLEL:
+                        self.fail(f"{name}:{number}",
+                                  f"at::parallel_for is serial outside {PARALLEL}: "
+                                  "call kernels::ParallelFor")
                     match = INCLUDE.match(line)
                     if match:
                         self.check_include(name, number, match.group(1))

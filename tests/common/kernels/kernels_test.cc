@@ -128,24 +128,6 @@ TEST_F(KernelsTest, HeadLossRefusesTargetsOutsideTheVocabulary) {
                c10::Error);
 }
 
-TEST_F(KernelsTest, ExponentialsKeepTheirAccuracy) {
-  const Tensor x = at::linspace(-100, 0, 100'001);
-  Tensor got = x.clone();
-  ExponentialRow(got.mutable_data_ptr<float>(), 0.0f, 1.0f, got.numel());
-  const Tensor wanted = x.to(at::kDouble).exp();
-  const Tensor normal = x > -86.9;
-  EXPECT_LT((got.to(at::kDouble) / wanted - 1)
-                .abs()
-                .masked_select(normal)
-                .max()
-                .item<double>(),
-            1e-6);
-  EXPECT_EQ(got[got.numel() - 1].item<float>(), 1.0f);
-  EXPECT_EQ(got[0].item<float>(), 0.0f);
-  EXPECT_NEAR(SumOfExponentials(x.const_data_ptr<float>(), 0.0f, x.numel()),
-              wanted.sum().item<double>(), 1e-3);
-}
-
 TEST_F(KernelsTest, ChoosesTheLargestAndOfEqualOnesTheLowest) {
   const Tensor p = at::tensor({0.1, 0.2, 0.3, 0.4,      //
                                0.25, 0.25, 0.25, 0.25,  //

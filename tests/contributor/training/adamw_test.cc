@@ -71,6 +71,28 @@ TEST(AdamWTest, ChangesNothingWhenAGradientIsNotFinite) {
   EXPECT_TRUE(at::equal(a.detach(), at::ones({4})));
 }
 
+// One pass instead of two: the same bits as with a bound that is never reached.
+TEST(AdamWTest, WithoutClippingTheUpdateIsTheSame) {
+  at::manual_seed(2);
+  const Tensor start = at::randn({300, 301});
+  Tensor a = start.clone().requires_grad_();
+  Tensor b = start.clone().requires_grad_();
+  AdamW with({a}, {.clip_norm = 1e9});
+  AdamW without({b}, {.clip_norm = 0});
+  for (int step = 0; step < 3; ++step) {
+    a.mutable_grad() = at::randn({300, 301});
+    b.mutable_grad() = a.grad().clone();
+    EXPECT_EQ(with.Step(0.01), without.Step(0.01));
+  }
+  EXPECT_TRUE(at::equal(a.detach(), b.detach()));
+  Tensor bad = at::randn({300, 301});
+  bad[150][7] = std::nan("");
+  b.mutable_grad() = bad;
+  EXPECT_TRUE(std::isnan(without.Step(0.01)));
+  EXPECT_EQ(without.steps(), 3);
+  EXPECT_TRUE(b.detach().isfinite().all().item<bool>());
+}
+
 TEST(ScheduleTest, WarmsUpAndFallsToTheFraction) {
   const OptimizerOptions options = {
       .learning_rate = 2, .warmup_steps = 4, .final_fraction = 0.1};
