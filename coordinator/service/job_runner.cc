@@ -164,7 +164,17 @@ Status JobRunner::Settle(const JobRow& row,
   });
 }
 
+Status JobRunner::SettleLast() {
+  if (unsettled_) {
+    RETURN_IF_ERROR(Settle(unsettled_->row, unsettled_->result));
+    unsettled_.reset();
+  }
+  return absl::OkStatus();
+}
+
 StatusOr<bool> JobRunner::RunNext() {
+  // Else its row would stay RUNNING until the next start.
+  RETURN_IF_ERROR(SettleLast());
   std::optional<JobRow> row;
   RETURN_IF_ERROR(core_.database.Transact([&](Transaction& transaction) {
     row = JobStore(transaction).TakeDue(core_.now_s());
@@ -187,7 +197,8 @@ StatusOr<bool> JobRunner::RunNext() {
     const std::lock_guard<std::mutex> lock(mutex_);
     current_.reset();
   }
-  RETURN_IF_ERROR(Settle(*row, result));
+  unsettled_.emplace(Ended{*row, result});
+  RETURN_IF_ERROR(SettleLast());
   return true;
 }
 
@@ -201,7 +212,8 @@ Status JobRunner::RunDue() {
 }
 
 void JobRunner::Wait() {
-  std::chrono::milliseconds wait = kLongestWait;
+  std::chrono::milliseconds wait =
+      unsettled_ ? std::chrono::seconds(kFirstRetryS) : kLongestWait;
   std::optional<int64_t> due;
   const Status status = core_.database.Transact([&](Transaction& transaction) {
     due = JobStore(transaction).NextDue();

@@ -48,6 +48,8 @@ class JobRunner {
   void Loop();
   // Runs the next job; false when none is due.
   StatusOr<bool> RunNext();
+  // Records how a job ended that could not be recorded before.
+  Status SettleLast();
   StatusOr<std::optional<int64_t>> Execute(const JobRow& row,
                                            const CancellationToken& token);
   Status Settle(const JobRow& row,
@@ -65,6 +67,14 @@ class JobRunner {
   bool stopping_ = false;
   bool woken_ = false;
   std::optional<Current> current_;
+
+  // Of the job that ended last, while the database could not take it, as when
+  // the disk is full. Used by the thread that runs jobs.
+  struct Ended {
+    JobRow row;
+    StatusOr<std::optional<int64_t>> result;
+  };
+  std::optional<Ended> unsettled_;
 
   std::thread thread_;
 };

@@ -1,8 +1,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <fstream>
 #include <iterator>
+#include <optional>
 
 #include "common/base/random.h"
 #include "common/crypto/digest.h"
@@ -287,6 +290,49 @@ TEST_F(WithdrawalTest, FailuresAtEveryStepAreResumed) {
   EXPECT_EQ(seen->last_error().code(), 0);
   EXPECT_EQ(seen->new_release(), "releases/2");
   EXPECT_EQ(Latest().name(), "releases/2");
+}
+
+// While it lives, no file of this process can grow, as on a full disk.
+class FullDisk {
+ public:
+  FullDisk() {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit none = {.rlim_cur = 0, .rlim_max = before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &none);
+  }
+  ~FullDisk() { setrlimit(RLIMIT_FSIZE, &before_); }
+  FullDisk(const FullDisk&) = delete;
+  FullDisk& operator=(const FullDisk&) = delete;
+
+ private:
+  rlimit before_ = {};
+};
+
+TEST_F(WithdrawalTest, GoesOnAfterTheDatabaseCouldNotTakeTheEndOfItsJob) {
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  Contribute(0);
+  Contribute(1);
+  ASSERT_TRUE(federation_->BuildRelease().ok());
+  ASSERT_TRUE(federation_->Withdraw(owners_[1], "bob").ok());
+  std::optional<FullDisk> full;
+  federation_->script().before_evaluation =
+      [&](const CancellationToken&) -> Status {
+    full.emplace();
+    return absl::OkStatus();
+  };
+  const Status failed = federation_->RunJobs();
+  const bool was_full = full.has_value();
+  full.reset();
+  federation_->script().before_evaluation = nullptr;
+  ASSERT_TRUE(was_full);
+  ASSERT_FALSE(failed.ok());
+  // No new start, as after a crash: the same process goes on.
+  ASSERT_TRUE(federation_->RunJobs().ok());
+  federation_->clock().Advance(600);
+  ASSERT_TRUE(federation_->RunJobs().ok());
+  EXPECT_EQ(federation_->GetWithdrawal(owners_[1], "bob")->state(),
+            v1::Withdrawal::PURGED);
+  std::signal(SIGXFSZ, old_handler);
 }
 
 }  // namespace
