@@ -4,6 +4,7 @@
 #include <grpc/support/log.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/support/channel_arguments.h>
+#include <malloc.h>
 
 #include "common/base/log.h"
 #include "common/rpc/blob_stream.h"
@@ -26,22 +27,31 @@ constexpr int kIdleConnectionMs = 5 * 60'000;
 constexpr int kConnectionAgeMs = 60 * 60'000;
 constexpr int kMaxStreamsPerConnection = 128;
 
-// gRPC's own lines (failed handshakes and the like) go into our log: errors
-// reach callers as statuses anyway.
-void RouteLog() {
-  static const bool routed = [] {
+// Memory of this size comes from the heap and that much of it stays with the
+// process when it is free. By default every message of an upload would go back
+// to the system and be faulted in again page by page for the next one: a tenth
+// of the processor time of an upload.
+constexpr int kHeapBlockBytes = 8 << 20;
+constexpr int kKeptHeapBytes = 32 << 20;
+
+// What a process needs once. gRPC's own lines (failed handshakes and the like)
+// go into our log: errors reach callers as statuses anyway.
+void PrepareProcess() {
+  static const bool prepared = [] {
     gpr_set_log_function(
         [](gpr_log_func_args* line) { log::Debug("grpc: {}", line->message); });
+    mallopt(M_MMAP_THRESHOLD, kHeapBlockBytes);
+    mallopt(M_TRIM_THRESHOLD, kKeptHeapBytes);
     return true;
   }();
-  static_cast<void>(routed);
+  static_cast<void>(prepared);
 }
 
 }  // namespace
 
 std::shared_ptr<grpc::Channel> CreateChannel(const std::string& address,
                                              const TlsIdentity& identity) {
-  RouteLog();
+  PrepareProcess();
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
@@ -65,7 +75,7 @@ std::shared_ptr<grpc::Channel> CreateChannel(const std::string& address,
 }
 
 void ConfigureServer(grpc::ServerBuilder& builder) {
-  RouteLog();
+  PrepareProcess();
   // A small compressed message can unpack to gigabytes before its size is
   // looked at. Weights do not compress anyway.
   builder.AddChannelArgument(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET,
