@@ -22,10 +22,15 @@ void Retrier::Progressed() {
   last_progress_s_ = Now();
 }
 
-Status Retrier::AfterFailure(const Status& status) {
+Status Retrier::AfterFailure(const Status& failure) {
   if (options_.cancellation != nullptr) {
     RETURN_IF_ERROR(options_.cancellation->Check());
   }
+  const Status status =
+      absl::IsCancelled(failure)
+          ? Unavailable("the coordinator ended the call ({}), as when it stops",
+                        std::string(failure.message()))
+          : failure;
   if (!IsTransient(status)) {
     return status;
   }

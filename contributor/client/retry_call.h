@@ -31,8 +31,9 @@ class Retrier {
 
   // After a failed attempt: OK when the caller should try again (it has waited
   // by then), otherwise the error to return. Transient errors are UNAVAILABLE,
-  // DEADLINE_EXCEEDED and ABORTED. CANCELLED when interrupted.
-  Status AfterFailure(const Status& status);
+  // DEADLINE_EXCEEDED and ABORTED, and CANCELLED by the other side. CANCELLED
+  // when interrupted.
+  Status AfterFailure(const Status& failure);
   // Something durable was achieved: the delays start anew.
   void Progressed();
 
