@@ -36,7 +36,7 @@ int main(int argc, char** argv) {
   AddReaderCommand(line);
   AddContributionCommands(line);
   CLI::App& release = AddReleaseCommands(line);
-  AddOfflineReleaseCommands(line, release);
+  AddOfflineReleaseCommands(line, release, kWorker);
   AddReleaseExportCommands(line, release, kWorker);
   AddSignCommand(line, release);
   AddReleaseReportCommand(line, release, kWorker);

@@ -68,6 +68,10 @@ class Selection:
     def _long_enough(self, text: str) -> bool:
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids) >= self._tokens
 
+    def leave_out(self, other: "Selection") -> None:
+        """Texts that `other` has chosen are not chosen here."""
+        self._seen |= other._seen
+
     def choose(self, name: str, documents: list, count: int) -> list:
         """`count` texts of `documents`, [(name, text)]."""
         def order(document):

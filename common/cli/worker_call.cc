@@ -35,6 +35,18 @@ Status Publish(const fs::path& source, const fs::path& target) {
   return absl::OkStatus();
 }
 
+// How the task's folder begins: what is to be kept is written beside where it
+// will be, so that it appears by a rename and never needs room twice.
+StatusOr<std::string> PlaceFor(const WorkerCall& call) {
+  if (call.output_file.empty()) {
+    return std::string("tributary-job");
+  }
+  const fs::path output = fs::absolute(call.output_file);
+  RETURN_IF_ERROR(MakeDirectories(output.parent_path()));
+  return (output.parent_path() / ("." + output.filename().string() + ".job"))
+      .string();
+}
+
 }  // namespace
 
 StatusOr<fs::path> ExistingPath(const std::string& path,
@@ -49,12 +61,14 @@ StatusOr<fs::path> ExistingPath(const std::string& path,
 
 StatusOr<job::TaskResult> CallWorker(const WorkerCall& call,
                                      const CommandContext& context) {
+  ASSIGN_OR_RETURN(const std::string place, PlaceFor(call));
   ASSIGN_OR_RETURN(const TemporaryDirectory folder,
-                   TemporaryDirectory::Create("tributary-job"));
+                   TemporaryDirectory::Create(place));
   job::Job job;
   job.set_id(call.worker_name + "-" + RandomUuid().substr(0, 8));
   job.set_output_directory(folder.path().string());
   job.set_threads(call.threads);
+  job.set_seed(call.seed);
   job.set_device(call.device);
   for (const fs::path& path : call.read_paths) {
     job.add_read_paths(path.string());

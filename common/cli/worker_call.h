@@ -16,6 +16,7 @@ struct WorkerCall {
   // What the task reads; made absolute.
   std::vector<std::filesystem::path> read_paths;
   int threads = 0;
+  uint64_t seed = 0;
   std::string device;
   jobs::RunOptions::StandardStreams streams =
       jobs::RunOptions::StandardStreams::kClosed;

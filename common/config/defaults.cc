@@ -252,9 +252,11 @@ void CheckExpert(const Expert& expert, RangeChecker& check) {
                 fmt::format("{}", static_cast<int>(expert.recipe())),
                 "TRAIN or PRUNE_AND_DISTIL");
   check.Integer("expert.first_layer", expert.first_layer(), 0, 1023);
-  check.Require(
-      expert.router() == "logistic" || expert.router() == "closed_form",
-      "expert.router", expert.router(), "\"logistic\" or \"closed_form\"");
+  check.Require(expert.router() == "logistic" ||
+                    expert.router() == "closed_form" ||
+                    expert.router() == "trained",
+                "expert.router", expert.router(),
+                "\"logistic\", \"closed_form\" or \"trained\"");
   check.Number("expert.text_share", expert.text_share(), 0, 1);
   check.Require(expert.distillation_form() == "tail" ||
                     expert.distillation_form() == "renormalised",

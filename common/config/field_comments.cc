@@ -172,7 +172,9 @@ const std::map<std::string_view, std::string_view>& Comments() {
        "distils it."},
       {"Expert.first_layer",
        "The first layer with an expert; 0 takes the anchor's policy."},
-      {"Expert.router", "How router rows are made: logistic or closed_form."},
+      {"Expert.router",
+       "How router rows are made: logistic, closed_form, or trained with the "
+       "expert (for releases with the router mode trained)."},
       {"Expert.text_share",
        "Share of the text's own cross-entropy in distillation, 0 to 1."},
       {"Expert.distillation_form", "tail or renormalised."},

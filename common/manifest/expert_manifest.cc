@@ -47,24 +47,29 @@ Json ToValue(const ExpertManifest& manifest) {
                        {"shape", tensor.shape},
                        {"sha256", tensor.sha256}});
   }
-  return {{"type", kExpertManifestType},
-          {"federation", manifest.federation},
-          {"contribution", manifest.contribution},
-          {"contributor", manifest.contributor},
-          {"anchor_digest", manifest.anchor_digest},
-          {"blob", manifest.blob.ToString()},
-          {"widths", manifest.widths},
-          {"tensors", std::move(tensors)},
-          {"router_digest", manifest.router_digest},
-          {"method", ToValue(manifest.method)},
-          {"privacy",
-           {{"differential_privacy", manifest.privacy.differential_privacy},
-            {"minimum_documents", manifest.privacy.minimum_documents}}},
-          {"approval",
-           {{"approver", manifest.approval.approver},
-            {"policy_version", manifest.approval.policy_version},
-            {"time_s", manifest.approval.time_s},
-            {"mode", manifest.approval.mode}}}};
+  Json value = {
+      {"type", kExpertManifestType},
+      {"federation", manifest.federation},
+      {"contribution", manifest.contribution},
+      {"contributor", manifest.contributor},
+      {"anchor_digest", manifest.anchor_digest},
+      {"blob", manifest.blob.ToString()},
+      {"widths", manifest.widths},
+      {"tensors", std::move(tensors)},
+      {"router_digest", manifest.router_digest},
+      {"method", ToValue(manifest.method)},
+      {"privacy",
+       {{"differential_privacy", manifest.privacy.differential_privacy},
+        {"minimum_documents", manifest.privacy.minimum_documents}}},
+      {"approval",
+       {{"approver", manifest.approval.approver},
+        {"policy_version", manifest.approval.policy_version},
+        {"time_s", manifest.approval.time_s},
+        {"mode", manifest.approval.mode}}}};
+  if (manifest.router_statistics) {
+    value["router_statistics"] = manifest.router_statistics->ToString();
+  }
+  return value;
 }
 
 ExpertManifest::Tensor ReadTensor(const JsonReader& reader) {
@@ -132,6 +137,12 @@ StatusOr<ExpertManifest> ExpertManifest::FromJson(std::string_view json) {
   manifest.contributor = root.Field("contributor").Id();
   manifest.anchor_digest = root.Field("anchor_digest").Digest();
   manifest.blob = root.Field("blob").Blob();
+  if (const auto statistics = root.OptionalField("router_statistics")) {
+    manifest.router_statistics = statistics->Blob();
+    if (*manifest.router_statistics == manifest.blob) {
+      statistics->Fail("got the expert file, wanted another one");
+    }
+  }
   for (const JsonReader& width : root.Field("widths").List(1, kMaxLayers)) {
     manifest.widths.push_back(width.Int(0));
   }

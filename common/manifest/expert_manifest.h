@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -63,6 +64,9 @@ struct ExpertManifest {
   std::string contributor;      // id
   std::string anchor_digest;    // AnchorManifest::Digest()
   BlobName blob;                // the expert file
+  // Sums over the MoE inputs of the own text, for routers that the coordinator
+  // solves; nothing when they stay at home.
+  std::optional<BlobName> router_statistics;
   std::vector<int64_t> widths;  // one per layer of the anchor
   std::vector<Tensor> tensors;  // in the order of the file
   // SHA-256 over the bytes of all router tensors, layer by layer, weight then

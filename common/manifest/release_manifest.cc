@@ -17,6 +17,10 @@ constexpr JsonLimits kLimits = {.max_bytes = 16u << 20, .max_depth = 6};
 constexpr size_t kMaxExperts = 4096;
 constexpr size_t kMaxLayers = 1024;
 constexpr double kMaxLoss = 1e6;  // nats per token
+constexpr double kMaxSetting = 1e18;
+constexpr std::string_view kRouterSettings[] = {
+    "epochs", "lambda",      "learning_rate",      "load_balance",
+    "seed",   "temperature", "windows_per_domain", "z_loss"};
 
 Json ToValue(const ReleaseManifest& manifest) {
   Json experts = Json::array();
@@ -27,7 +31,7 @@ Json ToValue(const ReleaseManifest& manifest) {
                        {"manifest_digest", expert.manifest_digest},
                        {"widths", expert.widths}});
   }
-  return {
+  Json value = {
       {"type", kReleaseManifestType},
       {"anchor",
        {{"name", manifest.anchor.name}, {"digest", manifest.anchor.digest}}},
@@ -38,6 +42,10 @@ Json ToValue(const ReleaseManifest& manifest) {
         {"renormalise", manifest.routing.renormalise},
         {"bias", manifest.routing.bias}}},
       {"router_blob", manifest.router_blob.ToString()}};
+  if (!manifest.routing.settings.empty()) {
+    value["routing"]["settings"] = manifest.routing.settings;
+  }
+  return value;
 }
 
 Json ToValue(const ReleaseStatement& statement) {
@@ -66,6 +74,18 @@ ReleaseManifest::Expert ReadExpert(const JsonReader& reader) {
     expert.widths.push_back(width.Int(0));
   }
   return expert;
+}
+
+// Names and numbers; at least one, since none is written as no object.
+void ReadSettings(const JsonReader& reader, ReleaseManifest::Routing& routing) {
+  for (const std::string_view name : kRouterSettings) {
+    if (const auto setting = reader.OptionalField(name)) {
+      routing.settings.emplace(name, setting->Number(0, kMaxSetting));
+    }
+  }
+  if (routing.settings.empty()) {
+    reader.Fail("got no setting, wanted at least one");
+  }
 }
 
 void CheckExperts(const std::vector<ReleaseManifest::Expert>& experts,
@@ -114,6 +134,9 @@ StatusOr<ReleaseManifest> ReleaseManifest::FromJson(std::string_view json) {
                       .top_k = routing.Field("top_k").Int(1, 1024),
                       .renormalise = routing.Field("renormalise").Bool(),
                       .bias = routing.Field("bias").String(1, 64)};
+  if (const auto settings = routing.OptionalField("settings")) {
+    ReadSettings(*settings, manifest.routing);
+  }
   manifest.router_blob = root.Field("router_blob").Blob();
   RETURN_IF_ERROR(document.Finish());
   RETURN_IF_ERROR(CheckCanonical(kWhat, json, ToValue(manifest)));

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,6 +36,8 @@ struct ReleaseManifest {
     int64_t top_k = 0;
     bool renormalise = true;
     std::string bias = "rows";
+    // What made the rows of mode ridge or tuned, by name; empty otherwise.
+    std::map<std::string, double> settings;
     friend bool operator==(const Routing&, const Routing&) = default;
   };
 

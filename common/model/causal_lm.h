@@ -73,6 +73,9 @@ struct CausalLm {
   // Experts chosen per token (at most E are), and whether their weights are
   // divided by their sum.
   int64_t top_k = 2;
+  // Every token chooses the public expert and top_k - 1 of the others. Formats
+  // cannot say this: for evaluations.
+  bool force_public = false;
   bool renormalise = true;
   // Names of the experts beside the public one, in their order.
   std::vector<std::string> expert_names;

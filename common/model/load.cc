@@ -160,5 +160,6 @@ StatusOr<CausalLm> LoadSource(const Source& source,
   }
   return lm;
 }
+  lm.force_public = source.force_public;
 
 }  // namespace tributary::model

@@ -61,6 +61,7 @@ struct Source {
   std::vector<std::filesystem::path> expert_paths;
   std::vector<std::filesystem::path> router_paths;
   int64_t top_k = 0;  // 0: the model's own, 2 for an anchor with experts
+  bool force_public = false;  // CausalLm::force_public
 };
 
 // LoadModel, LoadExpert and AttachExpert. INVALID_ARGUMENT for as many rows as

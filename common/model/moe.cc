@@ -203,7 +203,8 @@ Routing Route(const CausalLm& lm, int64_t layer, const Tensor& x_TD,
           : at::linear(x, weights.router_ED);
   const int64_t k = std::min(lm.top_k, logits.size(1));
   const bool gradients = at::GradMode::is_enabled() && logits.requires_grad();
-  if (!gradients) {
+  const bool forced = lm.force_public && k < logits.size(1);
+  if (!gradients && !forced) {
     const kernels::Choice choice =
         kernels::ChooseByLogits(logits, k, lm.renormalise);
     return {.p_TE = probabilities ? at::softmax(logits, -1) : Tensor(),
@@ -212,7 +213,12 @@ Routing Route(const CausalLm& lm, int64_t layer, const Tensor& x_TD,
   }
   Routing routing;
   routing.p_TE = at::softmax(logits, -1);
-  routing.ids_TK = kernels::ChooseExperts(routing.p_TE, k);
+  Tensor scores_TE = routing.p_TE;
+  if (forced) {
+    scores_TE = scores_TE.detach().clone();
+    scores_TE.select(1, 0).fill_(2);  // above every probability
+  }
+  routing.ids_TK = kernels::ChooseExperts(scores_TE, k);
   const Tensor chosen = k == logits.size(1)
                             ? routing.p_TE
                             : routing.p_TE.gather(1, routing.ids_TK);

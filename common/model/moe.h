@@ -12,7 +12,8 @@ struct Routing {
 };
 
 // p = softmax(x W^T + b) over all experts in fp32; the K largest are chosen;
-// their weights are p, or p divided by their sum. K is lm.top_k, at most E.
+// their weights are p, or p divided by their sum. K is lm.top_k, at most E. With
+// lm.force_public expert 0 is one of them whatever its probability.
 // Without gradients p itself is left out unless `probabilities`.
 Routing Route(const CausalLm& lm, int64_t layer, const Tensor& x_TD,
               bool probabilities);

@@ -232,10 +232,15 @@ void ForwardStatistics::AddSecondMoment(int64_t layer, const Tensor& x_TD) {
         .add_(at::mm(x.narrow(1, i, rows).t(), x.narrow(1, i, hidden - i)));
   }
   totals_[layer].add_(x.sum(0, false, at::kDouble));
+  if (layer == first_layer_) {
+    moment_tokens_ += x.size(0);
+  }
 }
 
 Status ForwardStatistics::Write(const CalibrateOptions& options) const {
-  NamedTensors activations, moments;
+  NamedTensors activations;
+  NamedTensors moments = {
+      {"tokens", at::scalar_tensor(moment_tokens_, at::kLong)}};
   for (int64_t l = first_layer_; l < lm_.num_layers(); ++l) {
     if (stride_ > 0) {
       activations.emplace_back(fmt::format("layers.{}.x", l), samples_[l]);

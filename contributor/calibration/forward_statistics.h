@@ -55,6 +55,7 @@ class ForwardStatistics {
   std::vector<at::Tensor> samples_;  // per layer, bf16 [tokens, D]
   std::vector<at::Tensor> moments_;  // per layer, fp64 [D, D], upper blocks
   std::vector<at::Tensor> totals_;   // per layer, fp64 [D]
+  int64_t moment_tokens_ = 0;        // that went into them
   Status status_;
 };
 

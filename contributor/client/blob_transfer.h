@@ -27,6 +27,9 @@ struct BlobUpload {
   std::filesystem::path file;
 };
 
+// What goes out for an approved contribution: the expert, then its statistics.
+std::vector<BlobUpload> UploadsOf(const ApprovedUpload& upload);
+
 // Sends the bytes from the coordinator's committed size on until it has them
 // all. A lost connection is tried again while there is progress; everything
 // else is permanent and stops at once. The next piece is read from disk while

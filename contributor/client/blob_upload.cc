@@ -246,6 +246,18 @@ class Uploader {
 
 }  // namespace
 
+std::vector<BlobUpload> UploadsOf(const ApprovedUpload& upload) {
+  std::vector<BlobUpload> uploads = {{.contribution = upload.contribution(),
+                                      .blob = upload.blob(),
+                                      .file = upload.file()}};
+  if (upload.statistics()) {
+    uploads.push_back({.contribution = upload.contribution(),
+                       .blob = *upload.statistics(),
+                       .file = upload.statistics_file()});
+  }
+  return uploads;
+}
+
 Status UploadBlob(const std::shared_ptr<grpc::Channel>& channel,
                   const BlobUpload& upload, const RetryOptions& retry,
                   const TransferProgress& progress) {

@@ -159,24 +159,23 @@ class GrpcClient : public CoordinatorClient {
 
   Status Upload(const ApprovedUpload& upload,
                 const TransferProgress& progress) override {
-    v1::FindMissingBlobsRequest request;
-    request.set_contribution("contributions/" + upload.contribution());
-    request.add_blobs(upload.blob().ToString());
-    ASSIGN_OR_RETURN(
-        const v1::FindMissingBlobsResponse missing,
-        (Call<v1::FindMissingBlobsRequest, v1::FindMissingBlobsResponse>(
-            request, [this](auto... arguments) {
-              return blobs_->FindMissingBlobs(arguments...);
-            })));
-    if (missing.missing_blobs().empty()) {
-      return absl::OkStatus();
+    for (const BlobUpload& file : UploadsOf(upload)) {
+      v1::FindMissingBlobsRequest request;
+      request.set_contribution("contributions/" + upload.contribution());
+      request.add_blobs(file.blob.ToString());
+      ASSIGN_OR_RETURN(
+          const v1::FindMissingBlobsResponse missing,
+          (Call<v1::FindMissingBlobsRequest, v1::FindMissingBlobsResponse>(
+              request, [this](auto... arguments) {
+                return blobs_->FindMissingBlobs(arguments...);
+              })));
+      if (!missing.missing_blobs().empty()) {
+        RETURN_IF_ERROR(
+            Explain(UploadBlob(channel_, file, options_.retry, progress),
+                    options_.address));
+      }
     }
-    return Explain(UploadBlob(channel_,
-                              {.contribution = upload.contribution(),
-                               .blob = upload.blob(),
-                               .file = upload.file()},
-                              options_.retry, progress),
-                   options_.address);
+    return absl::OkStatus();
   }
 
   StatusOr<v1::Contribution> SubmitContribution(

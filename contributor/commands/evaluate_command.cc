@@ -1,4 +1,5 @@
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "contributor/commands/commands.h"
 #include "contributor/commands/common.h"
@@ -14,16 +15,16 @@ struct EvaluateOptions {
   ExplicitEvaluation files;
 };
 
-// Nats per token from which a person is told what merging costs.
-constexpr double kWorthMentioning = 0.05;
-
-// Log-loss of the release above that of the own model, on the own text.
-double MergingLoss(const std::vector<MeasuredLoss>& losses) {
-  const MeasuredLoss* own = FindLoss(losses, "own", "own");
-  const MeasuredLoss* release = FindLoss(losses, "own", "release");
-  return own == nullptr || release == nullptr
-             ? 0.0
-             : release->log_loss - own->log_loss;
+// Foreign rows by their mean logit on the own text.
+nlohmann::json ForeignRows(const ReleaseEvaluation& evaluation) {
+  nlohmann::json rows = nlohmann::json::array();
+  for (const auto& [contribution, logit] : evaluation.foreign_rows) {
+    rows.push_back({{"contribution", contribution}, {"mean_logit", logit}});
+  }
+  return {{"mean_best_logit", evaluation.foreign_logit
+                                  ? nlohmann::json(*evaluation.foreign_logit)
+                                  : nlohmann::json(nullptr)},
+          {"rows", std::move(rows)}};
 }
 
 // "latest", a number or a full name.
@@ -42,22 +43,25 @@ Status EvaluatePipeline(const cli::CommandContext& context,
     ASSIGN_OR_RETURN(
         const ReleaseEvaluation evaluation,
         EvaluateRelease(pipeline_context, ReleaseResource(options.release)));
-    const double merging_loss = MergingLoss(evaluation.losses);
     std::string text =
         fmt::format("{} on the held-out text of {}\n{}", evaluation.release,
                     session->contribution(), LossTable(evaluation.losses));
-    if (merging_loss > kWorthMentioning) {
-      text += fmt::format(
-          "\nOn the own text the release is {:.3f} nats per token behind the "
-          "own model: other experts take some of its tokens.",
-          merging_loss);
+    if (evaluation.foreign_logit) {
+      text +=
+          fmt::format("\nBest row of others on the own text: mean logit {:.2f}",
+                      *evaluation.foreign_logit);
+    }
+    if (const std::string warnings = WarningsOf(evaluation);
+        !warnings.empty()) {
+      text += "\n" + warnings;
     }
     context.output.Print(
         text, {{"contribution", session->contribution()},
                {"release", evaluation.release},
                {"digest", evaluation.digest},
                {"directory", evaluation.directory},
-               {"release_minus_own", merging_loss},
+               {"release_minus_own", evaluation.MergingLoss()},
+               {"foreign_rows", ForeignRows(evaluation)},
                {"losses", ToJson(evaluation.losses, session->contribution())}});
     return absl::OkStatus();
   }

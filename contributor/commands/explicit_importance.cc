@@ -18,7 +18,6 @@ namespace {
 
 constexpr char kPlanFile[] = "pruned.plan.safetensors";
 constexpr char kImportedFile[] = "imported.safetensors";
-constexpr char kSecondMomentsFile[] = "second_moments.safetensors";
 
 // "2/4": part and number of parts.
 Status SetShard(const std::string& text, job::Calibrate* task) {

@@ -98,6 +98,10 @@ Status RunForever(const cli::CommandContext& context, Session& session,
                                   evaluation.release, loss.text, loss.model,
                                   loss.log_loss));
             }
+            if (const std::string warnings = WarningsOf(evaluation);
+                !warnings.empty()) {
+              log::Warning("{}: {}", evaluation.release, warnings);
+            }
           },
       .on_withdrawn_copy =
           [](const std::filesystem::path& copy) {

@@ -19,6 +19,7 @@ constexpr char kReportText[] = "report.txt";
 constexpr char kApproval[] = "approval.json";
 constexpr char kManifest[] = "manifest.dsse.json";
 constexpr char kExpert[] = "expert.safetensors";
+constexpr char kStatistics[] = "router_statistics.safetensors";
 
 StatusOr<Consent> LoadConsent(const fs::path& folder) {
   ASSIGN_OR_RETURN(const std::string text,
@@ -47,7 +48,16 @@ Status CheckFile(const fs::path& file, const manifest::BlobName& blob) {
   return absl::OkStatus();
 }
 
-Status PlaceExpert(const fs::path& source, const fs::path& target) {
+// All files that would leave.
+Status CheckFiles(const fs::path& folder,
+                  const manifest::ExpertManifest& manifest) {
+  RETURN_IF_ERROR(CheckFile(folder / kExpert, manifest.blob));
+  return manifest.router_statistics
+             ? CheckFile(folder / kStatistics, *manifest.router_statistics)
+             : absl::OkStatus();
+}
+
+Status PlaceFile(const fs::path& source, const fs::path& target) {
   const fs::path temporary = target.string() + ".tmp";
   std::error_code error;
   fs::remove(temporary, error);
@@ -80,7 +90,8 @@ bool HasEntry(const Ledger& ledger, const std::string& action,
 }  // namespace
 
 Status StoreReport(const Home& home, const EgressReport& report,
-                   const fs::path& expert_file) {
+                   const fs::path& expert_file,
+                   const fs::path& statistics_file) {
   const fs::path folder = home.Egress(report.manifest.contribution);
   RETURN_IF_ERROR(MakeDirectories(folder));
   const StatusOr<Consent> consent = LoadConsent(folder);
@@ -90,8 +101,11 @@ Status StoreReport(const Home& home, const EgressReport& report,
     fs::remove(folder / kApproval, error);
     fs::remove(folder / kManifest, error);
   }
-  RETURN_IF_ERROR(PlaceExpert(expert_file, folder / kExpert));
-  RETURN_IF_ERROR(CheckFile(folder / kExpert, report.manifest.blob));
+  RETURN_IF_ERROR(PlaceFile(expert_file, folder / kExpert));
+  if (report.manifest.router_statistics) {
+    RETURN_IF_ERROR(PlaceFile(statistics_file, folder / kStatistics));
+  }
+  RETURN_IF_ERROR(CheckFiles(folder, report.manifest));
   RETURN_IF_ERROR(WriteFileAtomic(folder / kReportText, report.text));
   return WriteFileAtomic(folder / kReportJson, report.json);
 }
@@ -126,7 +140,7 @@ StatusOr<int> ApproveReport(const Home& home, const std::string& contribution,
   ASSIGN_OR_RETURN(EgressReport report, LoadReport(home, contribution));
   const fs::path folder = home.Egress(contribution);
   RETURN_IF_ERROR(CheckRules(rules, report));
-  RETURN_IF_ERROR(CheckFile(folder / kExpert, report.manifest.blob));
+  RETURN_IF_ERROR(CheckFiles(folder, report.manifest));
   if (LoadApproved(home, contribution, rules, key.public_key()).ok()) {
     return 0;
   }
@@ -198,7 +212,8 @@ StatusOr<ApprovedUpload> LoadApproved(const Home& home,
   ASSIGN_OR_RETURN(const manifest::ExpertManifest manifest,
                    manifest::OpenExpertManifest(upload.envelope_, key));
   if (manifest.contribution != contribution ||
-      manifest.blob != report.manifest.blob) {
+      manifest.blob != report.manifest.blob ||
+      manifest.router_statistics != report.manifest.router_statistics) {
     return DataLoss("{}: not the manifest of the approved report",
                     (folder / kManifest).string());
   }
@@ -206,7 +221,9 @@ StatusOr<ApprovedUpload> LoadApproved(const Home& home,
   upload.blob_ = manifest.blob;
   upload.file_ = folder / kExpert;
   upload.approver_ = consent.Names();
-  RETURN_IF_ERROR(CheckFile(upload.file_, upload.blob_));
+  upload.statistics_ = manifest.router_statistics;
+  upload.statistics_file_ = folder / kStatistics;
+  RETURN_IF_ERROR(CheckFiles(folder, manifest));
   return upload;
 }
 

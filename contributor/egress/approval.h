@@ -4,6 +4,7 @@
 // file makes one.
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "common/base/clock.h"
@@ -23,6 +24,13 @@ class ApprovedUpload {
   const std::string& manifest_envelope_json() const { return envelope_; }
   const manifest::BlobName& blob() const { return blob_; }
   const std::filesystem::path& file() const { return file_; }
+  // What goes with it, and where it lies; nothing: the expert alone.
+  const std::optional<manifest::BlobName>& statistics() const {
+    return statistics_;
+  }
+  const std::filesystem::path& statistics_file() const {
+    return statistics_file_;
+  }
   const std::string& approver() const { return approver_; }
 
  private:
@@ -35,13 +43,17 @@ class ApprovedUpload {
   std::string envelope_;
   manifest::BlobName blob_;
   std::filesystem::path file_;
+  std::optional<manifest::BlobName> statistics_;
+  std::filesystem::path statistics_file_;
   std::string approver_;
 };
 
-// Writes report.json and report.txt and puts the expert file beside them. An
-// approval of another report is removed: what would leave has changed.
+// Writes report.json and report.txt and puts the files that would leave beside
+// them (`statistics_file` where the report has statistics). An approval of
+// another report is removed: what would leave has changed.
 Status StoreReport(const Home& home, const EgressReport& report,
-                   const std::filesystem::path& expert_file);
+                   const std::filesystem::path& expert_file,
+                   const std::filesystem::path& statistics_file = {});
 
 // The stored report. NOT_FOUND when the pipeline has not made one yet.
 StatusOr<EgressReport> LoadReport(const Home& home,
@@ -62,8 +74,8 @@ struct ApproveOptions {
 // With the last one that the rules ask for, signs the manifest with `key`.
 // Approving twice changes nothing. Returns how many approvals are still
 // missing. PERMISSION_DENIED when the rules forbid sending it; UNAUTHENTICATED
-// when the approver's key is not one of theirs; DATA_LOSS when the expert file
-// is no longer the one of the report.
+// when the approver's key is not one of theirs; DATA_LOSS when a file is no
+// longer the one of the report.
 StatusOr<int> ApproveReport(const Home& home, const std::string& contribution,
                             const SiteRules& rules,
                             const ApproveOptions& options,

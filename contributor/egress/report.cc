@@ -42,6 +42,46 @@ Status DescribeFile(const EgressInputs& inputs,
   return absl::OkStatus();
 }
 
+// The statistics file and nothing else: sums and a count, no text.
+Status DescribeStatistics(const std::filesystem::path& path,
+                          manifest::ExpertManifest& manifest) {
+  if (path.empty()) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const auto file, safetensors::File::Open(path));
+  for (const safetensors::TensorInfo& tensor : file->tensors()) {
+    if (tensor.name != "tokens" && !tensor.name.ends_with(".second_moment") &&
+        !tensor.name.ends_with(".sum")) {
+      return InvalidArgument("{}: tensor {} is not one of those that may leave",
+                             path.string(), tensor.name);
+    }
+  }
+  if (!file->metadata().empty()) {
+    return InvalidArgument("{}: has metadata, wanted none", path.string());
+  }
+  ASSIGN_OR_RETURN(const crypto::FileDigest digest, crypto::DigestFile(path));
+  manifest.router_statistics = {.sha256 = digest.sha256, .size = digest.size};
+  return absl::OkStatus();
+}
+
+uint64_t UploadBytes(const manifest::ExpertManifest& manifest) {
+  return manifest.blob.size +
+         (manifest.router_statistics ? manifest.router_statistics->size : 0);
+}
+
+// What the statistics of `manifest` are to a person.
+std::string StatisticsText(const manifest::ExpertManifest& manifest) {
+  if (!manifest.router_statistics) {
+    return "";
+  }
+  return fmt::format(
+      "  4. router statistics, {} ({} bytes), sha256 {}\n"
+      "     per layer the sum and the second moment of the private text's "
+      "activations, for the coordinator alone\n",
+      HumanBytes(manifest.router_statistics->size),
+      manifest.router_statistics->size, manifest.router_statistics->sha256);
+}
+
 Json RulesJson(const SiteRules& rules) {
   Json key_ids = Json::array();
   for (const crypto::PublicKey& key : rules.approver_keys) {
@@ -55,6 +95,9 @@ Json RulesJson(const SiteRules& rules) {
       {"allowed_anchors", rules.allowed_anchors},
       {"statistics",
        rules.statistics == SiteRules::Statistics::kSend ? "sent" : "withheld"},
+      {"router_statistics",
+       rules.router_statistics == SiteRules::Statistics::kSend ? "allowed"
+                                                               : "withheld"},
       {"max_upload_bytes", rules.max_upload_bytes},
       {"min_documents", rules.min_documents},
       {"min_tokens", rules.min_tokens},
@@ -95,7 +138,8 @@ std::string ReportText(const Json& report,
       "     router rows: sha256 {}\n"
       "  2. one signed manifest: the digests above and the numbers below\n"
       "  3. {}\n"
-      "No text, no token ids, no activations, no file names.\n"
+      "{}"
+      "No text, no token ids, no {}activations, no file names.\n"
       "\n",
       manifest.contribution, report["destination"].get<std::string>(),
       manifest.federation, manifest.contributor,
@@ -106,7 +150,8 @@ std::string ReportText(const Json& report,
       policy["statistics"] == "sent"
           ? "later, when a release is evaluated: log-losses on the held-out "
             "text, as numbers"
-          : "no losses: the policy withholds them, the manifest says 0");
+          : "no losses: the policy withholds them, the manifest says 0",
+      StatisticsText(manifest), manifest.router_statistics ? "single " : "");
   text += fmt::format(
       "How it was made\n"
       "  recipe {}, importance {}, router {}{}, seed {}\n"
@@ -189,12 +234,20 @@ Status CheckRules(const SiteRules& rules, const EgressReport& report) {
         "add text or lower policy.min_tokens",
         rules.version, manifest.method.tokens, rules.min_tokens);
   }
-  if (rules.max_upload_bytes > 0 &&
-      manifest.blob.size > rules.max_upload_bytes) {
+  if (manifest.router_statistics &&
+      rules.router_statistics == SiteRules::Statistics::kWithhold) {
     return PermissionDenied(
-        "policy {}: the expert file has {} bytes, wanted at most {}; choose a "
+        "policy {}: the report has router statistics, "
+        "policy.allow_router_statistics withholds them; run the pipeline again "
+        "for a report without",
+        rules.version);
+  }
+  if (rules.max_upload_bytes > 0 &&
+      UploadBytes(manifest) > rules.max_upload_bytes) {
+    return PermissionDenied(
+        "policy {}: the upload has {} bytes, wanted at most {}; choose a "
         "smaller expert.width or raise policy.max_upload_bytes",
-        rules.version, manifest.blob.size, rules.max_upload_bytes);
+        rules.version, UploadBytes(manifest), rules.max_upload_bytes);
   }
   return absl::OkStatus();
 }
@@ -224,6 +277,7 @@ StatusOr<EgressReport> BuildEgressReport(const EgressInputs& inputs) {
                   ? "person"
                   : "automatic"};
   RETURN_IF_ERROR(DescribeFile(inputs, manifest));
+  RETURN_IF_ERROR(DescribeStatistics(inputs.statistics_file, manifest));
   report.anchor_name = inputs.anchor_name;
   RETURN_IF_ERROR(CheckRules(inputs.rules, report));
 
@@ -239,7 +293,7 @@ StatusOr<EgressReport> BuildEgressReport(const EgressInputs& inputs) {
   const Json value = {{"type", kReportType},
                       {"anchor", inputs.anchor_name},
                       {"destination", inputs.destination},
-                      {"upload_bytes", manifest.blob.size},
+                      {"upload_bytes", UploadBytes(manifest)},
                       {"losses", losses},
                       {"manifest", manifest_value},
                       {"policy", RulesJson(inputs.rules)}};

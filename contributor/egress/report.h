@@ -30,6 +30,8 @@ struct SiteRules {
   std::vector<std::string> allowed_anchors;
   // Whether losses may be sent.
   enum class Statistics { kSend, kWithhold } statistics = Statistics::kSend;
+  // Whether sums over private activations may be sent.
+  Statistics router_statistics = Statistics::kWithhold;
 };
 
 // PERMISSION_DENIED when the rules do not allow experts for this anchor.
@@ -54,6 +56,8 @@ struct EgressInputs {
   std::string anchor_digest;
   std::filesystem::path anchor_directory;
   std::filesystem::path expert_file;
+  // Sums over MoE inputs (second_moments.safetensors); empty: none go out.
+  std::filesystem::path statistics_file;
   manifest::ExpertManifest::Method method;
   std::vector<EgressLoss> losses;
   SiteRules rules;

@@ -106,7 +106,8 @@ Status PrepareEgress(const PipelineContext& context,
   ASSIGN_OR_RETURN(const SiteRules rules, RulesOf(context.config));
   ASSIGN_OR_RETURN(const EgressReport report,
                    pipeline.MakeReport(context.identity, rules));
-  RETURN_IF_ERROR(StoreReport(context.home, report, pipeline.ExpertFile()));
+  RETURN_IF_ERROR(StoreReport(context.home, report, pipeline.ExpertFile(),
+                              pipeline.StatisticsFile()));
   if (rules.approval == SiteRules::Approval::kPerson) {
     return absl::OkStatus();
   }

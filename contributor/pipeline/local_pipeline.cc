@@ -147,10 +147,11 @@ StatusOr<manifest::ExpertManifest::Method> LocalPipeline::DescribeMethod()
   manifest::ExpertManifest::Method method;
   method.recipe = distilled ? "prune_and_distil" : "train";
   method.importance = kImportanceName;
-  method.router_method = settings_.router == job::FitRouter::CLOSED_FORM
+  method.router_method = settings_.trains_rows ? "trained"
+                         : settings_.router == job::FitRouter::CLOSED_FORM
                              ? "closed_form"
                              : "logistic";
-  method.folded = true;
+  method.folded = !settings_.trains_rows;
   method.teacher = distilled ? "own full-width expert" : "";
   method.steps = training.steps();
   method.tokens = text.tasks(0).prepare_text().train_tokens();
@@ -178,6 +179,7 @@ StatusOr<EgressReport> LocalPipeline::MakeReport(const Identity& identity,
   inputs.anchor_digest = anchor_.digest;
   inputs.anchor_directory = anchor_.directory;
   inputs.expert_file = ExpertFile();
+  inputs.statistics_file = StatisticsFile();
   inputs.rules = rules;
   ASSIGN_OR_RETURN(inputs.method, DescribeMethod());
   ASSIGN_OR_RETURN(const std::vector<MeasuredLoss> losses, Losses());

@@ -69,6 +69,12 @@ class LocalPipeline {
   std::filesystem::path ExpertFile() const {
     return store_.Folder(kExport) / kExportFile;
   }
+  // What goes with it for a ridge router; empty: nothing.
+  std::filesystem::path StatisticsFile() const {
+    return settings_.router_statistics
+               ? store_.Folder(kCalibrate) / kSecondMomentsFile
+               : std::filesystem::path();
+  }
 
  private:
   LocalPipeline(Settings settings, AnchorFacts anchor, StageStore store)

@@ -22,6 +22,9 @@ StatusOr<std::vector<MeasuredLoss>> CollectLosses(const job::Job& job,
   for (int t = 0; t < job.tasks_size(); ++t) {
     const job::Task& task = job.tasks(t);
     const job::TaskResult& found = result.tasks(t);
+    if (task.has_compare_rows()) {
+      continue;
+    }
     const bool single = task.has_model_evaluate();
     const job::EvaluationResult& evaluation =
         single ? found.model_evaluate() : found.evaluate_domain();

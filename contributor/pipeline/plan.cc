@@ -68,6 +68,10 @@ class Planner {
     task->set_first_layer(settings_.first_layer);
     task->set_sample_stride(anchor_.sample_stride);
     task->set_write_trunk(true);
+    if (settings_.router_statistics) {
+      task->set_write_second_moments(true);
+      stage.outputs.push_back(kSecondMomentsFile);
+    }
     return stage;
   }
 
@@ -99,7 +103,13 @@ class Planner {
     task->set_model_directory(anchor_.directory);
     task->set_tokens_path(store_.Output(kPrepareText, kTokensFile));
     task->set_trunk_path(store_.Output(kCalibrate, kTrunkFile));
-    task->set_router_path(store_.Output(kFitRouter, kRouterFile));
+    if (settings_.trains_rows) {
+      task->set_rows(job::Train::TRAINED);
+      task->set_activations_path(store_.Output(kCalibrate, kActivationsFile));
+      stage.outputs.push_back(kTrainedRowsFile);
+    } else {
+      task->set_router_path(store_.Output(kFitRouter, kRouterFile));
+    }
     task->set_first_layer(settings_.first_layer);
     if (PrunesFirst()) {
       task->set_initial_path(store_.Output(kPrune, kPrunedFile));
@@ -171,7 +181,9 @@ class Planner {
     task->set_model_directory(anchor_.directory);
     task->set_expert_path(
         store_.Output(source, distilled ? kDistilledFile : kTrainedFile));
-    task->set_router_path(store_.Output(kFitRouter, kRouterFile));
+    task->set_router_path(settings_.trains_rows
+                              ? store_.Output(kTrain, kTrainedRowsFile)
+                              : store_.Output(kFitRouter, kRouterFile));
     task->set_output_name("export");
     return stage;
   }
@@ -181,23 +193,24 @@ class Planner {
         Begin(kEvaluate, {kPrepareText, kCalibrate, kFitRouter, kExport}, {});
     job::EvaluateDomain* own = AddOwnText(stage);
     AddModels(own);
-    job::LabelledModel* unfolded = own->add_models();
-    unfolded->set_label("own_unfolded");
-    *unfolded->mutable_model() = OwnModel();
-    unfolded->mutable_model()->add_router_paths(
-        store_.Output(kFitRouter, kRouterUnfoldedFile));
+    if (!settings_.trains_rows) {
+      job::LabelledModel* unfolded = own->add_models();
+      unfolded->set_label("own_unfolded");
+      *unfolded->mutable_model() = OwnModel();
+      unfolded->mutable_model()->add_router_paths(
+          store_.Output(kFitRouter, kRouterUnfoldedFile));
+    }
     AddPublicText(stage, {{"anchor", AnchorModel()}, {"own", OwnModel()}});
     return stage;
   }
 
-  Stage EvaluateRelease(const std::string& directory, const std::string& id,
-                        const std::string& digest) const {
-    Stage stage = Begin("evaluate_release_" + id,
+  Stage EvaluateRelease(const ReleaseToEvaluate& fetched) const {
+    Stage stage = Begin("evaluate_release_" + fetched.id,
                         {kPrepareText, kCalibrate, kExport}, {});
-    stage.input_digests.push_back(digest);
-    stage.job.add_read_paths(directory);
+    stage.input_digests.push_back(fetched.digest);
+    stage.job.add_read_paths(fetched.directory);
     job::ModelSource release;
-    release.set_directory(directory);
+    release.set_directory(fetched.directory);
     job::EvaluateDomain* own = AddOwnText(stage);
     if (settings_.first_layer != anchor_.first_layer) {
       // Experts of others may live below this contribution's first layer.
@@ -209,6 +222,12 @@ class Planner {
     *merged->mutable_model() = release;
     AddPublicText(stage, {{"release", release}});
     return stage;
+    job::CompareRows* rows = stage.job.add_tasks()->mutable_compare_rows();
+    rows->set_activations_path(store_.Output(kCalibrate, kActivationsFile));
+    rows->set_router_path(fetched.directory + "/" + kRouterFile);
+    rows->mutable_contributions()->Assign(fetched.contributions.begin(),
+                                          fetched.contributions.end());
+    rows->mutable_own()->Assign(fetched.own.begin(), fetched.own.end());
   }
 
   // Training starts from channels that a stage before it has chosen.
@@ -327,11 +346,8 @@ const Stage* FindStage(const std::vector<Stage>& stages,
 
 Stage PlanReleaseEvaluation(const Settings& settings, const AnchorFacts& anchor,
                             const StageStore& store,
-                            const std::string& release_directory,
-                            const std::string& release_id,
-                            const std::string& release_digest) {
-  return Planner(settings, anchor, store)
-      .EvaluateRelease(release_directory, release_id, release_digest);
+                            const ReleaseToEvaluate& release) {
+  return Planner(settings, anchor, store).EvaluateRelease(release);
 }
 
 }  // namespace tributary::contributor

@@ -24,9 +24,11 @@ inline constexpr char kEvaluate[] = "evaluate";
 inline constexpr char kTokensFile[] = "tokens.safetensors";
 inline constexpr char kTrunkFile[] = "trunk.safetensors";
 inline constexpr char kImportanceFile[] = "importance.safetensors";
+inline constexpr char kSecondMomentsFile[] = "second_moments.safetensors";
 inline constexpr char kActivationsFile[] = "activations.safetensors";
 inline constexpr char kRouterFile[] = "router.safetensors";
 inline constexpr char kRouterUnfoldedFile[] = "router_unfolded.safetensors";
+inline constexpr char kTrainedRowsFile[] = "expert.router.safetensors";
 inline constexpr char kTrainedFile[] = "expert.safetensors";
 inline constexpr char kPrunedFile[] = "pruned.safetensors";
 inline constexpr char kDistilledFile[] = "distilled.safetensors";
@@ -46,13 +48,21 @@ std::vector<Stage> PlanStages(const Settings& settings,
 // One of those stages by its name, or null: a recipe has no such stage.
 const Stage* FindStage(const std::vector<Stage>& stages, std::string_view name);
 
-// A stage that measures anchor, own expert and a release (a native directory)
-// on the same windows as the evaluate stage. Its folder is
-// "evaluate_release_{release_id}".
+// A fetched release that is measured.
+struct ReleaseToEvaluate {
+  std::string directory;  // native
+  std::string id;         // its number
+  std::string digest;
+  // Its experts in order, and those of this site among them.
+  std::vector<std::string> contributions;
+  std::vector<std::string> own;
+};
+
+// A stage that measures anchor, own expert and a release on the same windows as
+// the evaluate stage, and what the release's rows make of the own text. Its
+// folder is "evaluate_release_{id}".
 Stage PlanReleaseEvaluation(const Settings& settings, const AnchorFacts& anchor,
                             const StageStore& store,
-                            const std::string& release_directory,
-                            const std::string& release_id,
-                            const std::string& release_digest);
+                            const ReleaseToEvaluate& release);
 
 }  // namespace tributary::contributor

@@ -20,7 +20,49 @@ std::vector<v1::Evaluation> Numbers(const std::vector<MeasuredLoss>& losses,
   return evaluations;
 }
 
+void AddRows(const job::Result& result, ReleaseEvaluation& evaluation) {
+  for (const job::TaskResult& task : result.tasks()) {
+    const job::CompareRowsResult& rows = task.compare_rows();
+    if (rows.has_mean_best_logit()) {
+      evaluation.foreign_logit = rows.mean_best_logit();
+    }
+    for (const job::ForeignRow& row : rows.rows()) {
+      evaluation.foreign_rows.emplace_back(row.contribution(),
+                                           row.mean_logit());
+    }
+  }
+}
+
 }  // namespace
+
+double ReleaseEvaluation::MergingLoss() const {
+  const MeasuredLoss* own = FindLoss(losses, "own", "own");
+  const MeasuredLoss* release = FindLoss(losses, "own", "release");
+  return own == nullptr || release == nullptr
+             ? 0.0
+             : release->log_loss - own->log_loss;
+}
+
+std::string WarningsOf(const ReleaseEvaluation& evaluation) {
+  std::string text;
+  if (const double loss = evaluation.MergingLoss();
+      loss > kMergingLossWarning) {
+    text += fmt::format(
+        "On the own text the release is {:.3f} nats per token behind the own "
+        "model: other experts take some of its tokens.\n",
+        loss);
+  }
+  if (evaluation.foreign_logit.value_or(kForeignLogitWarning) >
+      kForeignLogitWarning) {
+    text += fmt::format(
+        "Rows of others claim the own text: the best of them has a mean logit "
+        "of {:.2f} there, above {:.0f}; contributions/{} most of all.\n",
+        *evaluation.foreign_logit, kForeignLogitWarning,
+        evaluation.foreign_rows.empty() ? "?"
+                                        : evaluation.foreign_rows[0].first);
+  }
+  return text;
+}
 
 StatusOr<ReleaseEvaluation> EvaluateRelease(const PipelineContext& context,
                                             const std::string& name) {
@@ -45,9 +87,17 @@ StatusOr<ReleaseEvaluation> EvaluateRelease(const PipelineContext& context,
   }
   ASSIGN_OR_RETURN(const int64_t number,
                    manifest::ParseReleaseName(release.name));
-  const Stage stage = PlanReleaseEvaluation(
-      pipeline.settings(), facts, pipeline.store(), release.directory.string(),
-      std::to_string(number), release.digest);
+  ReleaseToEvaluate fetched = {.directory = release.directory.string(),
+                               .id = std::to_string(number),
+                               .digest = release.digest};
+  for (const auto& expert : release.manifest.experts) {
+    fetched.contributions.push_back(expert.contribution);
+    if (expert.contributor == context.identity.contributor_id) {
+      fetched.own.push_back(expert.contribution);
+    }
+  }
+  const Stage stage = PlanReleaseEvaluation(pipeline.settings(), facts,
+                                            pipeline.store(), fetched);
   ASSIGN_OR_RETURN(const job::Result result,
                    pipeline.RunStage(stage, context.worker, context.progress));
   ReleaseEvaluation evaluation = {.release = release.name,
@@ -65,6 +115,7 @@ StatusOr<ReleaseEvaluation> EvaluateRelease(const PipelineContext& context,
     }
     evaluation.losses.push_back(loss);
   }
+  AddRows(result, evaluation);
   if (context.config.policy().forbid_statistics()) {
     return evaluation;
   }

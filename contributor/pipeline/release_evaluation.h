@@ -1,6 +1,8 @@
 #pragma once
 
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/status.h"
@@ -15,7 +17,22 @@ struct ReleaseEvaluation {
   std::string digest;
   std::string directory;
   std::vector<MeasuredLoss> losses;
+  // What the rows of others make of the own text: the mean logit of the best
+  // of them, if there are any, and each expert's, highest first. Stays here.
+  std::optional<double> foreign_logit;
+  std::vector<std::pair<std::string, double>> foreign_rows;
+
+  // Log-loss of the release above that of the own model on the own text, nats
+  // per token.
+  double MergingLoss() const;
 };
+
+// From these on a person is told that others take some of the own tokens.
+inline constexpr double kMergingLossWarning = 0.05;
+inline constexpr double kForeignLogitWarning = -2.0;
+
+// What a person should know, a sentence a line; empty when all is well.
+std::string WarningsOf(const ReleaseEvaluation& evaluation);
 
 // Fetches `name` (releases/{number} or releases/latest) into the home, measures
 // anchor, own expert and release on own and public held-out text, and reports

@@ -106,6 +106,20 @@ StatusOr<Settings> ResolveSettings(const config::ContributorConfig& config,
   settings.min_documents = config.policy().min_documents();
   settings.min_tokens = config.policy().min_tokens();
   RETURN_IF_ERROR(CheckShape(settings, anchor));
+  settings.trains_rows = expert.router() == "trained";
+  if (settings.trains_rows && settings.recipe == Recipe::kPruneAndDistil) {
+    return InvalidArgument(
+        "expert.router: got \"trained\" with PRUNE_AND_DISTIL, wanted recipe "
+        "TRAIN: rows are trained together with the expert that is sent");
+  }
+  settings.router_statistics = expert.router_statistics();
+  if (settings.router_statistics &&
+      !config.policy().allow_router_statistics()) {
+    return PermissionDenied(
+        "expert.router_statistics: the site's policy keeps statistics of "
+        "private activations at home; set policy.allow_router_statistics or "
+        "leave them out");
+  }
   return settings;
 }
 

@@ -28,6 +28,8 @@ Status ApplySitePolicy(const std::filesystem::path& file,
     own.clear_allowed_anchors();
   }
   own.MergeFrom(policy);
+  // What a site allows, it says itself.
+  own.set_allow_router_statistics(policy.allow_router_statistics());
   return absl::OkStatus();
 }
 
@@ -47,6 +49,9 @@ StatusOr<SiteRules> RulesOf(const config::ContributorConfig& config) {
   rules.statistics = policy.forbid_statistics()
                          ? SiteRules::Statistics::kWithhold
                          : SiteRules::Statistics::kSend;
+  rules.router_statistics = policy.allow_router_statistics()
+                                ? SiteRules::Statistics::kSend
+                                : SiteRules::Statistics::kWithhold;
   for (const std::string& path : policy.approver_keys()) {
     StatusOr<std::string> pem = ReadFile(path, kMaxKeyBytes);
     RETURN_IF_ERROR(Annotate(pem.status(), "policy.approver_keys"));

@@ -97,6 +97,7 @@ StatusOr<model::CausalLm> LoadEvaluated(const model::CausalLm& anchor,
     lm.top_k = model.top_k;
   }
   return lm;
+  lm.force_public = model.force_public;
 }
 
 // The anchor's states in front of `first_layer` for all windows.

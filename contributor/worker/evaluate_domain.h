@@ -20,6 +20,7 @@ struct EvaluatedModel {
   std::vector<std::filesystem::path> expert_paths;
   std::vector<std::filesystem::path> router_paths;
   int64_t top_k = 0;  // 0: the model's own, 2 for an anchor with experts
+  bool force_public = false;  // every token chooses the anchor's FFN, too
 };
 
 struct EvaluateDomainOptions {

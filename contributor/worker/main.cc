@@ -10,5 +10,6 @@ int main(int argc, char** argv) {
   tributary::contributor::AddStatisticsTasks(registry);
   tributary::contributor::AddExpertTasks(registry);
   tributary::contributor::AddPruningTasks(registry);
+  tributary::contributor::AddRouterTasks(registry);
   return tributary::worker::WorkerMain(argc, argv, std::move(registry));
 }

@@ -204,7 +204,8 @@ Status RunEvaluateDomain(const job::Task& task, const TaskContext& context,
                               .directory = model.directory(),
                               .expert_paths = Paths(model.expert_paths()),
                               .router_paths = Paths(model.router_paths()),
-                              .top_k = model.top_k()});
+                              .top_k = model.top_k(),
+                              .force_public = model.force_public()});
   }
   ASSIGN_OR_RETURN(
       const model::CausalLm anchor,

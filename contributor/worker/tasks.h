@@ -15,4 +15,7 @@ void AddExpertTasks(worker::TaskRegistry& registry);
 // Prune, MergeImportance, CompareImportance, ImportExpert.
 void AddPruningTasks(worker::TaskRegistry& registry);
 
+// CompareRows.
+void AddRouterTasks(worker::TaskRegistry& registry);
+
 }  // namespace tributary::contributor

@@ -21,6 +21,7 @@ using manifest::ResourceName;
 
 // In a job's input folder.
 constexpr char kExpertFile[] = "expert.safetensors";
+constexpr char kStatisticsFile[] = "router_statistics.safetensors";
 
 GateResult FromWorker(const job::Gate& gate) {
   GateResult result{
@@ -189,6 +190,10 @@ job::Job Admission::ValidationJob(const Subject& subject,
   task.set_public_tokens_path((anchor / "public/tokens.safetensors").string());
   task.set_public_statistics_path(
       (anchor / "public/statistics.safetensors").string());
+  if (subject.expert.router_statistics) {
+    task.set_router_statistics_path(
+        (folder.input() / kStatisticsFile).string());
+  }
   const AdmissionSettings& limits = core_.settings.admission;
   job::AdmissionLimits& out = *task.mutable_limits();
   out.set_max_public_loss_increase(limits.max_public_loss_increase);
@@ -199,6 +204,30 @@ job::Job Admission::ValidationJob(const Subject& subject,
   out.set_max_output_ratio(limits.max_output_ratio);
   out.set_max_mean_output_ratio(limits.max_mean_output_ratio);
   return job;
+}
+
+StatusOr<bool> Admission::PlaceOffered(const Subject& subject,
+                                       const JobFolder& folder,
+                                       Decision& decision) const {
+  std::vector<std::pair<const char*, BlobName>> files = {
+      {kExpertFile, subject.expert.blob}};
+  if (subject.expert.router_statistics) {
+    files.emplace_back(kStatisticsFile, *subject.expert.router_statistics);
+  }
+  for (const auto& [name, blob] : files) {
+    RETURN_IF_ERROR(
+        core_.catalog.store().Materialise(blob, folder.input() / name));
+    if (const Status intact = CheckStoredBytes(core_, blob); !intact.ok()) {
+      // Not the contributor's fault: an ERROR that asks for another upload.
+      RETURN_IF_ERROR(DropDamagedBytes(core_, subject.row, blob));
+      decision.reason =
+          "the coordinator's disk has damaged the uploaded "
+          "bytes; upload them again: " +
+          std::string(intact.message());
+      return false;
+    }
+  }
+  return true;
 }
 
 Status Admission::RunGates(const Subject& subject, const JobContext& context,
@@ -212,15 +241,9 @@ Status Admission::RunGates(const Subject& subject, const JobContext& context,
   Status offer = subject.offer;
   if (offer.ok()) {
     const std::filesystem::path file = folder.input() / kExpertFile;
-    RETURN_IF_ERROR(
-        core_.catalog.store().Materialise(subject.expert.blob, file));
-    if (const Status intact = CheckStoredBytes(core_, subject.expert.blob);
-        !intact.ok()) {
-      // Not the contributor's fault: an ERROR that asks for another upload.
-      RETURN_IF_ERROR(DropDamagedBytes(core_, subject.row));
-      decision.reason = "the coordinator's disk has damaged the uploaded "
-                        "bytes; upload them again: " +
-                        std::string(intact.message());
+    ASSIGN_OR_RETURN(const bool intact,
+                     PlaceOffered(subject, folder, decision));
+    if (!intact) {
       return absl::OkStatus();
     }
     offer = CheckOfferedFile(file, subject.expert, context.cancellation);
@@ -339,7 +362,7 @@ Status QueueBuildOnAccept(const Core& core, Transaction& transaction,
       ContributionStore(transaction).ListAcceptedIds(anchor_digest);
   const int64_t number =
       ReleaseStore(transaction)
-          .Create(anchor_digest, "discriminant", ids, core.now_s());
+          .Create(anchor_digest, core.settings.routing.mode, ids, core.now_s());
   const std::string name = manifest::ReleaseName(number);
   JobStore(transaction)
       .Add(JobKind::kBuildRelease, name, core.now_s(), core.now_s());

@@ -70,6 +70,10 @@ class Admission {
   GateResult PolicyGate(const Subject& subject) const;
   job::Job ValidationJob(const Subject& subject, const JobFolder& folder,
                          const std::filesystem::path& anchor) const;
+  // Puts the files of an offer into the job's input folder. False, with the
+  // reason in the decision, when the disk has damaged one of them.
+  StatusOr<bool> PlaceOffered(const Subject& subject, const JobFolder& folder,
+                              Decision& decision) const;
   bool NeedsOperator(const Subject& subject) const;
   Status RunGates(const Subject& subject, const JobContext& context,
                   Decision& decision);

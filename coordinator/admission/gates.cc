@@ -3,6 +3,7 @@
 #include "common/base/text.h"
 #include "common/manifest/expert_file_check.h"
 #include "common/safetensors/reader.h"
+#include "coordinator/admission/offered_blobs.h"
 #include "coordinator/storage/settings.h"
 
 namespace tributary::coordinator {
@@ -13,6 +14,12 @@ Status CheckOffer(const manifest::ExpertManifest& expert,
     return InvalidArgument("blob: got {}, wanted at most {}",
                            HumanBytes(expert.blob.size),
                            HumanBytes(kMaxExpertBytes));
+  }
+  if (const uint64_t limit = MaxStatisticsBytes(anchor);
+      expert.router_statistics && expert.router_statistics->size > limit) {
+    return InvalidArgument("router_statistics: got {}, wanted at most {}",
+                           HumanBytes(expert.router_statistics->size),
+                           HumanBytes(limit));
   }
   return manifest::CheckExpertForAnchor(expert, anchor);
 }

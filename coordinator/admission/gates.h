@@ -17,7 +17,7 @@
 namespace tributary::coordinator {
 
 // The manifest fits the anchor and its policy (manifest::CheckExpertForAnchor),
-// and the file is not larger than an expert may be.
+// and no file is larger than it may be.
 Status CheckOffer(const manifest::ExpertManifest& expert,
                   const manifest::AnchorManifest& anchor);
 

@@ -37,8 +37,8 @@ Status CheckStoredBytes(const Core& core, const BlobName& name) {
   return absl::OkStatus();
 }
 
-Status DropDamagedBytes(const Core& core, const ContributionRow& contribution) {
-  ASSIGN_OR_RETURN(const BlobName blob, BlobName::Parse(contribution.blob));
+Status DropDamagedBytes(const Core& core, const ContributionRow& contribution,
+                        const BlobName& blob) {
   const std::string owner = manifest::ResourceName(
       manifest::Collection::kContributions, contribution.id);
   RETURN_IF_ERROR(
@@ -52,7 +52,7 @@ Status DropDamagedBytes(const Core& core, const ContributionRow& contribution) {
           }
         }
         table.RemoveReference(blob, owner);
-        UploadStore(transaction).Remove(contribution.id, contribution.blob);
+        UploadStore(transaction).Remove(contribution.id, blob.ToString());
         return absl::OkStatus();
       }));
   return core.catalog.DeleteUnreferenced({blob}).status();

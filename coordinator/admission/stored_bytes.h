@@ -13,6 +13,7 @@ Status CheckStoredBytes(const Core& core, const BlobName& name);
 // Forgets damaged bytes of a contribution, so that its owner can upload them
 // anew. FAILED_PRECONDITION: another resource needs the same bytes; only the
 // operator can bring them back, from a backup.
-Status DropDamagedBytes(const Core& core, const ContributionRow& contribution);
+Status DropDamagedBytes(const Core& core, const ContributionRow& contribution,
+                        const BlobName& blob);
 
 }  // namespace tributary::coordinator

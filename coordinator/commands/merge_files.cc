@@ -1,5 +1,7 @@
 #include "coordinator/commands/merge_files.h"
 
+#include <algorithm>
+
 #include "common/base/files.h"
 #include "common/crypto/digest.h"
 #include "common/manifest/expert_manifest.h"
@@ -9,8 +11,6 @@
 namespace tributary::coordinator {
 namespace fs = std::filesystem;
 namespace {
-
-constexpr char kRouterMode[] = "discriminant";
 
 // An expert of the plan and the files that belong to it.
 struct PlacedExpert {
@@ -23,6 +23,7 @@ struct FilePlan {
   MergePlan merge;
   std::vector<PlacedExpert> experts;
   fs::path anchor;
+  std::string mode;
 };
 
 StatusOr<MergeExpert> ReadExpert(const ContributionFiles& files) {
@@ -51,6 +52,16 @@ StatusOr<FilePlan> StartFromRelease(const MergeFilesOptions& options) {
   FilePlan plan;
   plan.anchor = names.anchor();
   ASSIGN_OR_RETURN(plan.merge, PlanOfRelease(release, names.router()));
+  plan.mode =
+      options.router_mode.empty() ? release.routing.mode : options.router_mode;
+  if (MakesRouter(release.routing.mode) && !MakesRouter(plan.mode)) {
+    return FailedPrecondition(
+        "{}: its rows were made by the coordinator (mode {}), not by "
+        "contributors; merge for mode {} from --contribution files",
+        options.release.string(), release.routing.mode, plan.mode);
+  }
+  plan.merge.anchor.routing.mode = plan.mode;
+  plan.merge.anchor.routing.settings.clear();
   for (const std::string& name : options.without) {
     const size_t removed =
         std::erase_if(plan.merge.experts, [&](const MergeExpert& expert) {
@@ -75,8 +86,11 @@ StatusOr<FilePlan> MakePlan(const MergeFilesOptions& options) {
     ASSIGN_OR_RETURN(plan, StartFromRelease(options));
   } else {
     plan.anchor = options.anchor;
+    plan.mode = options.router_mode.empty() ? std::string(kDiscriminantMode)
+                                            : options.router_mode;
     ASSIGN_OR_RETURN(plan.merge.anchor,
-                     ReadMergeAnchor(options.anchor, kRouterMode));
+                     ReadMergeAnchor(options.anchor, plan.mode));
+    plan.merge.anchor.routing.settings.clear();
   }
   for (const ContributionFiles& files : options.contributions) {
     ASSIGN_OR_RETURN(MergeExpert expert, ReadExpert(files));
@@ -85,6 +99,45 @@ StatusOr<FilePlan> MakePlan(const MergeFilesOptions& options) {
     plan.merge.experts.push_back(std::move(expert));
   }
   return plan;
+}
+
+// Replaces the router file where the mode says so.
+Status MakeRouter(const MergeFilesOptions& options, const FilePlan& plan,
+                  const MergeAnchor& anchor, const fs::path& router,
+                  manifest::ReleaseManifest& release) {
+  RouterMaterial material = {.anchor = plan.anchor,
+                             .num_layers = anchor.num_layers,
+                             .hidden_size = anchor.hidden_size,
+                             .top_k = release.routing.top_k};
+  for (const auto& entry : release.experts) {
+    const std::string& name = entry.contribution;
+    material.contributions.push_back(name);
+    const auto expert =
+        std::ranges::find(plan.experts, name, &PlacedExpert::contribution);
+    material.experts.push_back(expert->expert);
+    const auto statistics = options.statistics.find(name);
+    if (plan.mode != kRidgeMode) {
+      continue;
+    }
+    if (statistics == options.statistics.end()) {
+      return NotFound(
+          "contributions/{}: a ridge router needs its statistics; "
+          "name them with --statistics {}=FILE",
+          name, name);
+    }
+    material.statistics.push_back(statistics->second);
+  }
+  if (!options.make_router) {
+    return Unimplemented("mode {}: nothing here makes its router", plan.mode);
+  }
+  ASSIGN_OR_RETURN(release.routing.settings,
+                   options.make_router(plan.mode, material, router));
+  RETURN_IF_ERROR(
+      CheckRouterFile(router, static_cast<int64_t>(release.experts.size()) + 1,
+                      anchor.num_layers, anchor.hidden_size));
+  ASSIGN_OR_RETURN(const crypto::FileDigest digest, crypto::DigestFile(router));
+  release.router_blob = {digest.sha256, digest.size};
+  return absl::OkStatus();
 }
 
 Status LinkFile(const fs::path& source, const fs::path& target) {
@@ -125,8 +178,12 @@ StatusOr<manifest::ReleaseManifest> MergeFiles(
   fs::remove_all(parts.root, error);
   RETURN_IF_ERROR(MakeDirectories(parts.root / "experts"));
   RETURN_IF_ERROR(MakeDirectories(parts.root / "manifests"));
-  ASSIGN_OR_RETURN(const manifest::ReleaseManifest release,
+  const MergeAnchor anchor = plan.merge.anchor;
+  ASSIGN_OR_RETURN(manifest::ReleaseManifest release,
                    Merge(std::move(plan.merge), parts.router()));
+  if (MakesRouter(plan.mode) && !release.experts.empty()) {
+    RETURN_IF_ERROR(MakeRouter(options, plan, anchor, parts.router(), release));
+  }
   ASSIGN_OR_RETURN(const std::string json, release.ToJson());
   RETURN_IF_ERROR(WriteFileAtomic(parts.manifest(), json));
   RETURN_IF_ERROR(LinkTree(plan.anchor, parts.anchor()));

@@ -26,8 +26,36 @@ StatusOr<ContributionFiles> ParseContribution(const std::string& argument) {
   if (colon == std::string::npos) {
     return InvalidArgument(
         "--contribution: got '{}', wanted ENVELOPE:EXPERT_FILE", argument);
+  std::string router;
+  std::vector<std::string> statistics;
   }
   ContributionFiles files;
+// Runs the worker for a router that is not made of contributors' rows.
+auto RouterMaker(const cli::CommandContext& context,
+                 const std::string& worker) {
+  return
+      [&context, worker](
+          const std::string& mode, const RouterMaterial& material,
+          const fs::path& router) -> StatusOr<std::map<std::string, double>> {
+        // Those of the coordinator whose home this is; defaults elsewhere.
+        const StatusOr<Settings> settings = LoadSettings(Home(context.home));
+        const RoutingSettings routing =
+            settings.ok() ? settings->routing : RoutingSettings();
+        const job::Job job = RouterJob(mode, material, routing, "router");
+        cli::WorkerCall call = {.worker_name = worker,
+                                .task = job.tasks(0),
+                                .seed = job.seed(),
+                                .output_file = router,
+                                .output_name = router.filename().string()};
+        call.read_paths.assign(job.read_paths().begin(),
+                               job.read_paths().end());
+        std::error_code error;
+        fs::remove(router, error);
+        RETURN_IF_ERROR(cli::CallWorker(call, context).status());
+        return RouterSettingsOf(mode, routing);
+      };
+}
+
   ASSIGN_OR_RETURN(files.envelope, cli::ExistingPath(argument.substr(0, colon),
                                                      "--contribution"));
   ASSIGN_OR_RETURN(files.expert, cli::ExistingPath(argument.substr(colon + 1),
@@ -35,7 +63,7 @@ StatusOr<ContributionFiles> ParseContribution(const std::string& argument) {
   return files;
 }
 
-Status MergeCommand(const MergeOptions& options,
+Status MergeCommand(const MergeOptions& options, const std::string& worker,
                     const cli::CommandContext& context) {
   if (options.anchor.empty() == options.release.empty()) {
     return InvalidArgument("wanted either --anchor-dir or --release, got {}",
@@ -44,9 +72,26 @@ Status MergeCommand(const MergeOptions& options,
   if (options.release.empty() && !options.without.empty()) {
     return InvalidArgument("--without leaves experts of --release out");
   }
+  if (!options.router.empty() && !IsRouterMode(options.router)) {
+    return InvalidArgument(
+        "--router: got '{}', wanted discriminant, trained, ridge or tuned",
+        options.router);
+  }
   MergeFilesOptions files = {
       .without = options.without,
-      .output = fs::absolute(options.output).lexically_normal()};
+      .output = fs::absolute(options.output).lexically_normal(),
+      .router_mode = options.router,
+      .make_router = RouterMaker(context, worker)};
+  for (const std::string& argument : options.statistics) {
+    const size_t equals = argument.find('=');
+    if (equals == std::string::npos) {
+      return InvalidArgument("--statistics: got '{}', wanted NAME=FILE",
+                             argument);
+    }
+    ASSIGN_OR_RETURN(
+        files.statistics[argument.substr(0, equals)],
+        cli::ExistingPath(argument.substr(equals + 1), "--statistics"));
+  }
   if (!options.anchor.empty()) {
     ASSIGN_OR_RETURN(files.anchor,
                      cli::ExistingPath(options.anchor, "--anchor-dir"));
@@ -99,14 +144,14 @@ Status VerifyCommand(const std::string& directory,
 
 }  // namespace
 
-void AddOfflineReleaseCommands(cli::CommandLine& command_line,
-                               CLI::App& group) {
+void AddOfflineReleaseCommands(cli::CommandLine& command_line, CLI::App& group,
+                               const std::string& worker_name) {
   auto merge = std::make_shared<MergeOptions>();
   CLI::App* merge_command = command_line.AddCommand(
       group, "merge",
       "Merge explicit files: the same bytes as a server's build",
-      [merge](const cli::CommandContext& context) {
-        return MergeCommand(*merge, context);
+      [merge, worker_name](const cli::CommandContext& context) {
+        return MergeCommand(*merge, worker_name, context);
       });
   merge_command->add_option("--anchor-dir", merge->anchor,
                             "anchor/ of a release or of a coordinator's home");
@@ -138,3 +183,8 @@ void AddOfflineReleaseCommands(cli::CommandLine& command_line,
 }
 
 }  // namespace tributary::coordinator
+  merge_command->add_option("--router", merge->router,
+                            "discriminant (default), trained, ridge or tuned");
+  merge_command->add_option("--statistics", merge->statistics,
+                            "With --router ridge: CONTRIBUTION=FILE "
+                            "(repeatable)");

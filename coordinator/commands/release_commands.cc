@@ -126,7 +126,7 @@ Status Show(const std::string& name, const cli::CommandContext& context) {
 CLI::App& AddReleaseCommands(cli::CommandLine& command_line) {
   CLI::App& group = *command_line.AddGroup("release", "Published merges");
   struct BuildOptions {
-    std::string router = "discriminant";
+    std::string router;
     bool wait = false;
   };
   auto options = std::make_shared<BuildOptions>();
@@ -135,9 +135,11 @@ CLI::App& AddReleaseCommands(cli::CommandLine& command_line) {
       [options](const cli::CommandContext& context) {
         return Build(options->router, options->wait, context);
       });
-  build->add_option("--router", options->router, "How rows come together")
-      ->check(CLI::IsMember({"discriminant"}))
-      ->capture_default_str();
+  build
+      ->add_option("--router", options->router,
+                   "discriminant, trained, ridge or tuned (default: that of "
+                   "the configuration)")
+      ->check(CLI::IsMember({"discriminant", "trained", "ridge", "tuned"}));
   build->add_flag("--wait", options->wait, "Wait until it is published");
   command_line.AddCommand(group, "list", "All releases, newest first", List);
   auto name = std::make_shared<std::string>("latest");

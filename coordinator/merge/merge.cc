@@ -42,6 +42,18 @@ Status CheckAnchors(const MergePlan& plan) {
   return absl::OkStatus();
 }
 
+// A model without experts is the anchor and does not route.
+Status CheckTopK(const MergePlan& plan) {
+  const auto experts = static_cast<int64_t>(plan.experts.size()) + 1;
+  if (experts > 1 && experts < plan.anchor.routing.top_k) {
+    return FailedPrecondition(
+        "got {} experts with the public one, every token chooses {}; wait for "
+        "more contributions or publish the anchor with a smaller top_k",
+        experts, plan.anchor.routing.top_k);
+  }
+  return absl::OkStatus();
+}
+
 // Sorts by contribution and refuses duplicates.
 Status SortExperts(std::vector<MergeExpert>& experts) {
   std::sort(experts.begin(), experts.end(),
@@ -241,6 +253,7 @@ StatusOr<manifest::ReleaseManifest> Merge(
     MergePlan plan, const std::filesystem::path& router_file) {
   RETURN_IF_ERROR(SortExperts(plan.experts));
   RETURN_IF_ERROR(CheckAnchors(plan));
+  RETURN_IF_ERROR(CheckTopK(plan));
   manifest::ReleaseManifest release;
   ASSIGN_OR_RETURN(release.router_blob, WriteRouter(plan, router_file));
   release.anchor = {plan.anchor.name, plan.anchor.digest};

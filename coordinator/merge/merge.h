@@ -53,7 +53,8 @@ StatusOr<MergePlan> PlanOfRelease(const manifest::ReleaseManifest& release,
 // contribution, bytewise. Returns the manifest, whose router_blob names the
 // file. Holds a few layers' rows in memory. INVALID_ARGUMENT: an expert is for
 // another anchor, is listed twice, or its file is not the one that its manifest
-// describes; NOT_FOUND: a file is missing. Nothing is written then.
+// describes; NOT_FOUND: a file is missing; FAILED_PRECONDITION: fewer experts
+// than a token chooses. Nothing is written then.
 StatusOr<manifest::ReleaseManifest> Merge(
     MergePlan plan, const std::filesystem::path& router_file);
 

@@ -5,11 +5,14 @@
 
 #include "common/base/files.h"
 #include "common/base/log.h"
+#include "common/crypto/digest.h"
 #include "common/manifest/resource_name.h"
 #include "coordinator/admission/job_folder.h"
+#include "coordinator/admission/offered_blobs.h"
 #include "coordinator/admission/stored_bytes.h"
 #include "coordinator/merge/merge.h"
 #include "coordinator/merge/release_directory.h"
+#include "coordinator/release/router_modes.h"
 #include "coordinator/storage/anchor_store.h"
 #include "coordinator/storage/blob_table.h"
 #include "coordinator/storage/contribution_store.h"
@@ -91,6 +94,15 @@ StatusOr<std::optional<ReleaseBuilder::Input>> ReleaseBuilder::Load(
       input->manifests[id] = {contribution->manifest_json,
                               contribution->manifest_digest};
       ASSIGN_OR_RETURN(input->blobs[id], BlobName::Parse(contribution->blob));
+      ASSIGN_OR_RETURN(const auto statistics, StatisticsOf(*contribution));
+      if (statistics) {
+        input->statistics[id] = *statistics;
+      } else if (row->router_mode == kRidgeMode) {
+        input->refused = "contributions/" + id +
+                         " came without router statistics, which a ridge "
+                         "router needs of all";
+        return absl::OkStatus();
+      }
     }
     return absl::OkStatus();
   }));
@@ -123,6 +135,9 @@ StatusOr<manifest::ReleaseManifest> ReleaseBuilder::MergeExperts(
   const fs::path router = folder.output() / "router.safetensors";
   ASSIGN_OR_RETURN(manifest::ReleaseManifest release,
                    Merge(std::move(plan), router));
+  if (MakesRouter(input.row.router_mode)) {
+    RETURN_IF_ERROR(MakeRouter(input, folder, context, router, release));
+  }
 
   const BlobCatalog::CommitGuard guard = core_.catalog.GuardCommit();
   ASSIGN_OR_RETURN(const BlobName name, core_.catalog.store().Import(router));
@@ -135,6 +150,48 @@ StatusOr<manifest::ReleaseManifest> ReleaseBuilder::MergeExperts(
     return absl::OkStatus();
   }));
   return release;
+}
+
+Status ReleaseBuilder::MakeRouter(const Input& input, const JobFolder& folder,
+                                  const JobContext& context,
+                                  const fs::path& router,
+                                  manifest::ReleaseManifest& release) {
+  const std::string& mode = input.row.router_mode;
+  RouterMaterial material = {.contributions = input.contributions,
+                             .num_layers = input.anchor.model.num_layers,
+                             .hidden_size = input.anchor.model.hidden_size,
+                             .top_k = release.routing.top_k,
+                             .output = folder.output() / mode};
+  ASSIGN_OR_RETURN(material.anchor,
+                   EnsureAnchorFolder(core_, input.row.anchor_digest));
+  RETURN_IF_ERROR(MakeDirectories(material.output));
+  for (const std::string& id : input.contributions) {
+    material.experts.push_back(folder.input() / (id + ".safetensors"));
+    if (mode == kRidgeMode) {
+      const BlobName& blob = input.statistics.at(id);
+      const fs::path file = folder.input() / (id + ".statistics.safetensors");
+      RETURN_IF_ERROR(core_.catalog.store().Materialise(blob, file));
+      RETURN_IF_ERROR(
+          Annotate(CheckStoredBytes(core_, blob), "contributions/" + id));
+      material.statistics.push_back(file);
+    }
+  }
+  RETURN_IF_ERROR(
+      SingleResult(runner_.Run(RouterJob(mode, material, core_.settings.routing,
+                                         context.id + "-" + mode),
+                               nullptr, context.cancellation))
+          .status());
+  const fs::path made = material.output / router.filename();
+  RETURN_IF_ERROR(CheckRouterFile(
+      made, static_cast<int64_t>(input.contributions.size()) + 1,
+      material.num_layers, material.hidden_size));
+  ASSIGN_OR_RETURN(const crypto::FileDigest digest, crypto::DigestFile(made));
+  release.router_blob = {digest.sha256, digest.size};
+  release.routing.settings = RouterSettingsOf(mode, core_.settings.routing);
+  std::error_code error;
+  fs::rename(made, router, error);
+  return error ? ErrnoStatus(error.value(), "rename to " + router.string())
+               : absl::OkStatus();
 }
 
 StatusOr<std::vector<EvaluationRow>> ReleaseBuilder::Evaluate(
@@ -257,6 +314,11 @@ Status ReleaseBuilder::Build(int64_t number, const JobContext& context) {
   if (absl::IsDataLoss(merged.status())) {
     return Fail(number, std::string(merged.status().message()) +
                             "; restore the file from a backup and build again");
+  }
+  // What these experts and settings give does not change by trying again.
+  if (absl::IsInvalidArgument(merged.status()) ||
+      absl::IsFailedPrecondition(merged.status())) {
+    return Fail(number, std::string(merged.status().message()));
   }
   RETURN_IF_ERROR(merged.status());
   const manifest::ReleaseManifest& release = *merged;

@@ -11,6 +11,7 @@
 #include "common/manifest/anchor_manifest.h"
 #include "common/manifest/release_manifest.h"
 #include "coordinator/admission/admission.h"
+#include "coordinator/admission/job_folder.h"
 #include "coordinator/admission/task_runner.h"
 #include "coordinator/storage/core.h"
 #include "coordinator/storage/release_store.h"
@@ -42,12 +43,19 @@ class ReleaseBuilder {
     std::map<std::string, std::string> envelopes;
     std::map<std::string, std::pair<std::string, std::string>> manifests;
     std::map<std::string, BlobName> blobs;
+    std::map<std::string, BlobName> statistics;  // of those that have some
     std::string refused;  // why it cannot be built, if so
   };
 
   StatusOr<std::optional<Input>> Load(int64_t number);
   StatusOr<manifest::ReleaseManifest> MergeExperts(const Input& input,
                                                    const JobContext& context);
+  // Replaces the rows of a merge where the mode says so: makes the router file
+  // at `router` anew and names it in `release`.
+  Status MakeRouter(const Input& input, const JobFolder& folder,
+                    const JobContext& context,
+                    const std::filesystem::path& router,
+                    manifest::ReleaseManifest& release);
   StatusOr<std::vector<EvaluationRow>> Evaluate(const Input& input,
                                                 const JobContext& context);
   Status Publish(const Input& input, const manifest::ReleaseManifest& release,

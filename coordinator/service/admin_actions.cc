@@ -5,6 +5,8 @@
 
 #include "common/manifest/resource_name.h"
 #include "coordinator/admission/admission.h"
+#include "coordinator/admission/offered_blobs.h"
+#include "coordinator/release/router_modes.h"
 #include "coordinator/storage/anchor_store.h"
 #include "coordinator/storage/contribution_store.h"
 #include "coordinator/storage/contributor_store.h"
@@ -111,11 +113,11 @@ Status Decide(const Core& core, Transaction& transaction, const Caller& caller,
 StatusOr<int64_t> CreateRelease(const Core& core, Transaction& transaction,
                                 const Caller& caller,
                                 const std::string& router_mode) {
-  const std::string mode = router_mode.empty() ? "discriminant" : router_mode;
-  if (mode != "discriminant" && mode != "trained") {
+  const std::string mode =
+      router_mode.empty() ? core.settings.routing.mode : router_mode;
+  if (!IsRouterMode(mode)) {
     return InvalidArgument(
-        "router_mode: got '{}', wanted discriminant or trained: rows that "
-        "contributors made",
+        "router_mode: got '{}', wanted discriminant, trained, ridge or tuned",
         mode);
   }
   const auto anchor = AnchorStore(transaction).Current();
@@ -127,6 +129,17 @@ StatusOr<int64_t> CreateRelease(const Core& core, Transaction& transaction,
   for (const ContributionRow& row :
        ContributionStore(transaction).ListAccepted(anchor->digest)) {
     ids.push_back(row.id);
+    if (mode != kRidgeMode) {
+      continue;
+    }
+    ASSIGN_OR_RETURN(const auto statistics, StatisticsOf(row));
+    if (!statistics) {
+      return FailedPrecondition(
+          "contributions/{} came without router statistics, which a ridge "
+          "router needs of all; build with another mode, or its owner sends a "
+          "new one with expert.router_statistics",
+          row.id);
+    }
   }
   if (ids.empty()) {
     return FailedPrecondition(

@@ -8,6 +8,7 @@
 #include "common/rpc/status_conversion.h"
 #include "coordinator/admission/admission.h"
 #include "coordinator/admission/gates.h"
+#include "coordinator/admission/offered_blobs.h"
 #include "coordinator/storage/anchor_store.h"
 #include "coordinator/storage/blob_table.h"
 #include "coordinator/storage/contributor_store.h"
@@ -60,12 +61,14 @@ Status CheckQuota(const Core& core, Transaction& transaction,
   }
   const uint64_t used = static_cast<uint64_t>(
       UploadStore(transaction).ReservedBytes(caller.id, expert.contribution));
-  if (used + expert.blob.size > quotas.max_bytes) {
+  const uint64_t offered =
+      expert.blob.size +
+      (expert.router_statistics ? expert.router_statistics->size : 0);
+  if (used + offered > quotas.max_bytes) {
     return rpc::WithErrorInfo(
         ResourceExhausted("contributors/{} uses {}, another {} would exceed "
                           "its {}; withdraw one first",
-                          caller.id, HumanBytes(used),
-                          HumanBytes(expert.blob.size),
+                          caller.id, HumanBytes(used), HumanBytes(offered),
                           HumanBytes(quotas.max_bytes)),
         {.reason = rpc::kQuota});
   }
@@ -110,6 +113,9 @@ StatusOr<ContributionRow> Offer(const Core& core, Transaction& transaction,
                       .envelope_json = envelope_json,
                       .create_time_s = core.now_s(),
                       .update_time_s = core.now_s()};
+  if (expert.router_statistics) {
+    row.extra_bytes = static_cast<int64_t>(expert.router_statistics->size);
+  }
   ASSIGN_OR_RETURN(row.manifest_json, expert.ToJson());
   if (mode == OfferMode::kValidateOnly) {
     return row;
@@ -141,18 +147,23 @@ StatusOr<ContributionRow> Submit(const Core& core, Transaction& transaction,
   if (!open) {
     return *row;
   }
-  if (!UploadStore(transaction).HasComplete(caller.id, row->blob)) {
-    return FailedPrecondition(
-        "contributions/{}: {} is missing; upload it first", id, row->blob);
+  ASSIGN_OR_RETURN(const std::vector<BlobName> blobs, OfferedBlobs(*row));
+  for (const BlobName& blob : blobs) {
+    if (!UploadStore(transaction).HasComplete(caller.id, blob.ToString())) {
+      return FailedPrecondition(
+          "contributions/{}: {} is missing; upload it first", id,
+          blob.ToString());
+    }
   }
   if (mode == OfferMode::kValidateOnly) {
     return *row;
   }
   const std::string name = ResourceName(Collection::kContributions, id);
-  ASSIGN_OR_RETURN(const BlobName blob, BlobName::Parse(row->blob));
   // Perhaps uploaded for another contribution of the same owner: this one
-  // needs it now, too.
-  BlobTable(transaction).Add(blob, name, core.now_s());
+  // needs them now, too.
+  for (const BlobName& blob : blobs) {
+    BlobTable(transaction).Add(blob, name, core.now_s());
+  }
   if (FailedInAdmission(*row)) {
     contributions.SetDecision(id, "", core.now_s());
   }

@@ -15,7 +15,7 @@ using manifest::ParseResourceName;
 
 // Whether something that keeps the blob lets this caller read it.
 bool OwnerIsReadable(Transaction& transaction, const Caller& caller,
-                     const std::string& owner) {
+                     const std::string& owner, const BlobName& name) {
   if (owner.rfind("anchors/", 0) == 0) {
     return true;
   }
@@ -37,6 +37,10 @@ bool OwnerIsReadable(Transaction& transaction, const Caller& caller,
       caller.role == rpc::PeerRole::kContributor) {
     return true;
   }
+  // What else came with an expert is no part of a release.
+  if (row->blob != name.ToString()) {
+    return false;
+  }
   for (const ReleaseRow& release : releases.ListHolding(*id)) {
     if (release.served()) {
       return true;
@@ -51,7 +55,7 @@ Status CheckReadable(const Core& core, const Caller& caller,
                      const BlobName& name) {
   return core.database.Transact([&](Transaction& transaction) -> Status {
     for (const std::string& owner : BlobTable(transaction).OwnersOf(name)) {
-      if (OwnerIsReadable(transaction, caller, owner)) {
+      if (OwnerIsReadable(transaction, caller, owner, name)) {
         return absl::OkStatus();
       }
     }

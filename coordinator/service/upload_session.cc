@@ -1,5 +1,6 @@
 #include "coordinator/service/upload_session.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/base/log.h"
@@ -8,6 +9,7 @@
 #include "common/manifest/resource_name.h"
 #include "common/rpc/blob_stream.h"
 #include "common/rpc/status_conversion.h"
+#include "coordinator/admission/offered_blobs.h"
 #include "coordinator/storage/blob_table.h"
 #include "coordinator/storage/contribution_store.h"
 
@@ -42,8 +44,13 @@ Status UploadSession::Inspect(Transaction& transaction) {
                     target_.contribution);
   }
   if (contribution->blob != blob) {
-    return InvalidArgument("resource_name: contributions/{} lists {}, got {}",
-                           target_.contribution, contribution->blob, blob);
+    ASSIGN_OR_RETURN(const std::vector<BlobName> offered,
+                     OfferedBlobs(*contribution));
+    if (std::find(offered.begin(), offered.end(), target_.blob) ==
+        offered.end()) {
+      return InvalidArgument("resource_name: contributions/{} lists {}, got {}",
+                             target_.contribution, contribution->blob, blob);
+    }
   }
   const auto present =
       UploadStore(transaction).Find(target_.contribution, blob);

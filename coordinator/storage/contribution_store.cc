@@ -79,10 +79,11 @@ void ContributionStore::Add(const ContributionRow& row) {
           "blob, manifest_digest, manifest_json, envelope_json, decision_json, "
           "create_time_s, update_time_s, size_bytes) "
           "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-          "CAST(substr(?5, 79) AS INTEGER))",
+          "CAST(substr(?5, 79) AS INTEGER) + ?12)",
           row.id, row.contributor, ToString(row.state), row.anchor_digest,
           row.blob, row.manifest_digest, row.manifest_json, row.envelope_json,
-          row.decision_json, row.create_time_s, row.update_time_s);
+          row.decision_json, row.create_time_s, row.update_time_s,
+          row.extra_bytes);
 }
 
 std::optional<ContributionRow> ContributionStore::Find(std::string_view id) {

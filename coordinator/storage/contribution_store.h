@@ -35,6 +35,8 @@ struct ContributionRow {
   ContributionState state = ContributionState::kCreated;
   std::string anchor_digest;
   std::string blob;  // name of the expert file
+  // Of further blobs, which count against quotas; read by Add alone.
+  int64_t extra_bytes = 0;
   std::string manifest_digest;
   std::string manifest_json;  // empty once purged
   std::string envelope_json;  // empty once purged

@@ -6,6 +6,7 @@
 #include "coordinator/validation/anchor_statistics.h"
 #include "coordinator/validation/gates.h"
 
+#include "coordinator/validation/router_statistics.h"
 namespace tributary::coordinator {
 namespace {
 
@@ -53,6 +54,15 @@ StatusOr<std::vector<GateResult>> Run(const ValidateExpertOptions& options) {
   }
   report(0.25, "behaviour");
   ASSIGN_OR_RETURN(GateResult behaviour,
+  if (!options.router_statistics_path.empty()) {
+    report(0.22, "statistics");
+    gates.push_back(CheckRouterStatistics(
+        options.router_statistics_path, config.num_layers, config.hidden_size,
+        *statistics, options.limits.max_rms_ratio));
+    if (!gates.back().passed) {
+      return gates;
+    }
+  }
                    CheckBehaviour(anchor, expert, *statistics, options.limits));
   gates.push_back(std::move(behaviour));
   if (!gates.back().passed) {

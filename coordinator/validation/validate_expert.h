@@ -42,6 +42,8 @@ struct ValidateExpertOptions {
   std::filesystem::path public_tokens_path;
   // `layers.{l}.prose` [tokens, D].
   std::filesystem::path public_statistics_path;
+  // Statistics for a ridge router (router_statistics.h); empty: none came.
+  std::filesystem::path router_statistics_path;
   ValidationLimits limits;
   model::LoadOptions load;
   std::function<void(double, const std::string&)> on_progress;
@@ -55,7 +57,8 @@ struct Measurement {
 };
 
 struct GateResult {
-  std::string name;  // file, values, router, behaviour, evaluation
+  // file, values, router, statistics, behaviour, evaluation
+  std::string name;
   bool passed = false;
   std::string detail;  // one sentence
   std::vector<Measurement> measurements;

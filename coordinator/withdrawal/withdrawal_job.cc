@@ -44,8 +44,13 @@ StatusOr<std::optional<int64_t>> WithdrawalJob::ChooseRelease(
                    releases.ContributionsOf(latest->number) == survivors) {
           chosen = latest->number;
         } else {
-          chosen = releases.Create(withdrawal->anchor_digest, "discriminant",
-                                   survivors, core_.now_s());
+          // As the newest release that is replaced.
+          const auto replaced =
+              releases.Find(std::ranges::max(withdrawal->withdrawn_releases));
+          chosen = releases.Create(
+              withdrawal->anchor_digest,
+              replaced ? replaced->router_mode : core_.settings.routing.mode,
+              survivors, core_.now_s());
           RETURN_IF_ERROR(core_.Audit(transaction,
                                       {.actor = kCoordinatorActor,
                                        .action = "release.queue",

@@ -84,6 +84,7 @@ Status Validate(const job::Task& task, const TaskContext& context,
   options.widths.assign(request.widths().begin(), request.widths().end());
   options.public_tokens_path = request.public_tokens_path();
   options.public_statistics_path = request.public_statistics_path();
+  options.router_statistics_path = request.router_statistics_path();
   options.limits = FromProto(request.limits());
   ASSIGN_OR_RETURN(options.load, worker::LoadOptionsFor(context));
   options.on_progress = ReportTo(context);

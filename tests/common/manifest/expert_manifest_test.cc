@@ -43,6 +43,20 @@ TEST(ExpertManifest, HasTheseBytes) {
   EXPECT_EQ(*SampleExpert().Digest(), crypto::Sha256Hex(json));
 }
 
+TEST(ExpertManifest, NamesStatisticsWhereThereAreSome) {
+  ExpertManifest manifest = SampleExpert();
+  EXPECT_EQ(manifest.ToJson()->find("router_statistics"), std::string::npos);
+  manifest.router_statistics = BlobName{Hex('9'), 77};
+  const std::string json = *manifest.ToJson();
+  EXPECT_NE(
+      json.find("\"router_statistics\":\"blobs/sha256/" + Hex('9') + "/77\""),
+      std::string::npos);
+  EXPECT_EQ(*ExpertManifest::FromJson(json), manifest);
+  // Not the expert file itself.
+  manifest.router_statistics = manifest.blob;
+  EXPECT_FALSE(manifest.ToJson().ok());
+}
+
 TEST(ExpertManifest, NamesTheFieldThatIsWrong) {
   ExpectStrict(
       SampleExpert(),

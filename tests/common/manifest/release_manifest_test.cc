@@ -40,6 +40,28 @@ TEST(ReleaseManifest, HasTheseBytes) {
   EXPECT_EQ(*manifest.Digest(), crypto::Sha256Hex(json));
 }
 
+TEST(ReleaseManifest, ListsWhatMadeTheRows) {
+  ReleaseManifest manifest = SampleRelease();
+  manifest.routing.mode = "ridge";
+  manifest.routing.settings = {{"lambda", 1e-3}, {"temperature", 10}};
+  const std::string json = *manifest.ToJson();
+  EXPECT_NE(json.find(R"("settings":{"lambda":0.001,"temperature":10.0})"),
+            std::string::npos)
+      << json;
+  EXPECT_EQ(*ReleaseManifest::FromJson(json), manifest);
+  manifest.routing.settings = {{"colour", 1}};
+  EXPECT_FALSE(manifest.ToJson().ok());
+  const auto replace = [&](const std::string& settings) {
+    std::string changed = json;
+    const std::string old = R"({"lambda":0.001,"temperature":10.0})";
+    return changed.replace(changed.find(old), old.size(), settings);
+  };
+  EXPECT_TRUE(ReleaseManifest::FromJson(replace(R"({"lambda":0.5})")).ok());
+  EXPECT_FALSE(ReleaseManifest::FromJson(replace("{}")).ok());
+  EXPECT_FALSE(ReleaseManifest::FromJson(replace(R"({"lambda":-1.0})")).ok());
+  EXPECT_FALSE(ReleaseManifest::FromJson(replace(R"({"lambda":"x"})")).ok());
+}
+
 TEST(ReleaseManifest, NamesTheFieldThatIsWrong) {
   ExpectStrict(
       SampleRelease(),

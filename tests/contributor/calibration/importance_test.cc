@@ -232,6 +232,7 @@ TEST_F(ImportanceTest, SecondMomentsAreThoseOfTheInputs) {
       *MapTensor(*OpenTensorFile(options.tokens_path), "input_ids");
   model::HiddenStates(anchor_, ids, {.hooks = &hooks});
   const auto file = *OpenTensorFile(options.second_moments_path);
+  EXPECT_EQ((*MapTensor(file, "tokens")).item<int64_t>(), ids.numel());
   for (int l = 1; l < 4; ++l) {
     const Tensor& x = inputs[l];
     EXPECT_TRUE(at::allclose(

@@ -1,4 +1,7 @@
+#include <fstream>
+
 #include "common/crypto/digest.h"
+#include "common/safetensors/writer.h"
 #include "contributor/egress/approval.h"
 #include "contributor/egress/ledger.h"
 #include "contributor/egress/report.h"
@@ -105,6 +108,44 @@ TEST_F(EgressTest, LossesStayWhereThePolicySaysSo) {
   ASSERT_TRUE(StoreReport(*home_, *report, expert_).ok());
   ASSERT_TRUE(Approve(withhold).ok());
   EXPECT_TRUE(Load(withhold).ok());
+}
+
+TEST_F(EgressTest, StatisticsOfActivationsLeaveOnlyWhereThePolicyAllowsThem) {
+  const fs::path statistics = folder_->path() / "second_moments.safetensors";
+  const auto write = [&](const std::string& name) {
+    const double value = 1;
+    ASSERT_TRUE(safetensors::WriteFile(statistics,
+                                       {{{name, safetensors::DType::kF64, {1}},
+                                         std::as_bytes(std::span(&value, 1))}})
+                    .ok());
+  };
+  write("layers.1.sum");
+  EgressInputs inputs = Inputs();
+  inputs.statistics_file = statistics;
+  EXPECT_TRUE(absl::IsPermissionDenied(BuildEgressReport(inputs).status()));
+  inputs.rules.router_statistics = SiteRules::Statistics::kSend;
+  const auto report = BuildEgressReport(inputs);
+  ASSERT_TRUE(report.ok()) << report.status();
+  const auto digest = crypto::DigestFile(statistics);
+  ASSERT_TRUE(report->manifest.router_statistics.has_value());
+  EXPECT_EQ(report->manifest.router_statistics->sha256, digest->sha256);
+  EXPECT_THAT(report->text, HasSubstr("router statistics"));
+  EXPECT_THAT(report->text, HasSubstr(digest->sha256));
+
+  ASSERT_TRUE(StoreReport(*home_, *report, expert_, statistics).ok());
+  EXPECT_TRUE(absl::IsPermissionDenied(Approve().status()));
+  ASSERT_TRUE(Approve(inputs.rules).ok());
+  const auto upload = Load(inputs.rules);
+  ASSERT_TRUE(upload.ok()) << upload.status();
+  EXPECT_EQ(upload->statistics(), report->manifest.router_statistics);
+  // The policy can change its mind until the bytes are gone.
+  EXPECT_TRUE(absl::IsPermissionDenied(Load().status()));
+  std::ofstream(upload->statistics_file(), std::ios::app) << "x";
+  EXPECT_TRUE(absl::IsDataLoss(Load(inputs.rules).status()));
+  // Nothing but sums and counts.
+  write("layers.1.x");
+  EXPECT_THAT(BuildEgressReport(inputs).status().message(),
+              HasSubstr("layers.1.x"));
 }
 
 TEST_F(EgressTest, TwoPersonsHaveToAgree) {

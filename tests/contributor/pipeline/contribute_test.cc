@@ -235,6 +235,12 @@ TEST_F(ContributeTest, AReleaseIsMeasuredOnceAndNumbersAreReported) {
     ASSERT_TRUE(evaluation.ok()) << evaluation.status();
     EXPECT_EQ(evaluation->release, "releases/1");
     EXPECT_EQ(evaluation->losses.size(), 6u);
+    EXPECT_EQ(evaluation->foreign_logit, -1.5);
+    // Merging costs nothing, but a neighbour's row claims the text.
+    EXPECT_EQ(evaluation->MergingLoss(), 0);
+    EXPECT_THAT(WarningsOf(*evaluation),
+                testing::AllOf(testing::HasSubstr("contributions/neighbour"),
+                               testing::Not(testing::HasSubstr("behind"))));
   }
   EXPECT_EQ(std::count(worker_.runs.begin(), worker_.runs.end(),
                        "evaluate_release_1"),

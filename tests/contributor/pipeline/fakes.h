@@ -82,6 +82,10 @@ class FakeWorker : public WorkerRunner {
     } else if (task.has_export_expert()) {
       WriteTestExpert(folder / kExportFile, 64, fill);
       result.mutable_export_expert();
+    } else if (task.has_compare_rows()) {
+      job::CompareRowsResult* rows = result.mutable_compare_rows();
+      rows->set_mean_best_logit(-1.5);
+      rows->add_rows()->set_contribution("neighbour");
     } else {
       const job::EvaluateDomain& evaluate = task.evaluate_domain();
       for (const job::LabelledModel& model : evaluate.models()) {

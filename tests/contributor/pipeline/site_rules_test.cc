@@ -39,9 +39,11 @@ TEST_F(SiteRulesTest, TheSitesFileWins) {
   config.mutable_policy()->set_min_documents(1);
   config.mutable_policy()->set_min_tokens(10);
   config.mutable_policy()->add_allowed_anchors("mine");
+  config.mutable_policy()->set_allow_router_statistics(true);
   const auto missing = directory_->path() / "missing";
   ASSERT_TRUE(ApplySitePolicy(missing, config).ok());
   EXPECT_EQ(config.policy().min_documents(), 1);
+  EXPECT_TRUE(config.policy().allow_router_statistics());
 
   const auto file = Write("policy",
                           "approval: PERSON\nmin_documents: 50\n"
@@ -58,6 +60,11 @@ TEST_F(SiteRulesTest, TheSitesFileWins) {
   EXPECT_EQ(rules->max_upload_bytes, 1000u);
   EXPECT_THAT(rules->allowed_anchors, ElementsAre("a"));
   EXPECT_EQ(rules->statistics, SiteRules::Statistics::kWithhold);
+  // A file that does not allow them forbids them.
+  EXPECT_EQ(rules->router_statistics, SiteRules::Statistics::kWithhold);
+  const auto allowing = Write("allowing", "allow_router_statistics: true\n");
+  ASSERT_TRUE(ApplySitePolicy(allowing, config).ok());
+  EXPECT_EQ(RulesOf(config)->router_statistics, SiteRules::Statistics::kSend);
   EXPECT_EQ(rules->version, "site 3");
   EXPECT_EQ(rules->required_approvers, 1);
 }

@@ -276,6 +276,45 @@ TEST(PlanTest, EvaluationsNameEveryModel) {
   const StageStore store("/home/pipeline/site-a");
   const auto stages = PlanStages(*settings, anchor, store, "text");
   const Stage* evaluate = FindStage(stages, kEvaluate);
+TEST(PlanTest, RowsCanBeTrainedWithTheExpert) {
+  config::ContributorConfig config = Config(128);
+  config.mutable_expert()->set_router("trained");
+  const StageStore store("/home/pipeline/site-a");
+  const auto stages =
+      PlanStages(*ResolveSettings(config, Anchor()), Anchor(), store, "text");
+  const job::Train& train = FindStage(stages, kTrain)->job.tasks(0).train();
+  EXPECT_EQ(train.rows(), job::Train::TRAINED);
+  EXPECT_EQ(train.router_path(), "");
+  EXPECT_EQ(train.activations_path(),
+            store.Output(kCalibrate, kActivationsFile));
+  EXPECT_EQ(
+      FindStage(stages, kExport)->job.tasks(0).export_expert().router_path(),
+      store.Output(kTrain, kTrainedRowsFile));
+  // Nothing is folded, so there is nothing to compare with.
+  EXPECT_EQ(FindStage(stages, kEvaluate)
+                ->job.tasks(0)
+                .evaluate_domain()
+                .models_size(),
+            2);
+  config.mutable_expert()->set_recipe(config::Expert::PRUNE_AND_DISTIL);
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(ResolveSettings(config, Anchor()).status()));
+}
+
+TEST(PlanTest, StatisticsAreMadeOnlyWhereThePolicyAllowsThem) {
+  config::ContributorConfig config = Config(128);
+  config.mutable_expert()->set_router_statistics(true);
+  EXPECT_TRUE(
+      absl::IsPermissionDenied(ResolveSettings(config, Anchor()).status()));
+  config.mutable_policy()->set_allow_router_statistics(true);
+  const StageStore store("/home/pipeline/site-a");
+  const auto stages =
+      PlanStages(*ResolveSettings(config, Anchor()), Anchor(), store, "text");
+  const Stage* calibrate = FindStage(stages, kCalibrate);
+  EXPECT_TRUE(calibrate->job.tasks(0).calibrate().write_second_moments());
+  EXPECT_EQ(calibrate->outputs.back(), kSecondMomentsFile);
+}
+
   ASSERT_NE(evaluate, nullptr);
   const job::EvaluateDomain& own = evaluate->job.tasks(0).evaluate_domain();
   ASSERT_EQ(own.models_size(), 3);
