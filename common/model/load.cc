@@ -158,8 +158,8 @@ StatusOr<CausalLm> LoadSource(const Source& source,
   if (source.top_k > 0) {
     lm.top_k = source.top_k;
   }
+  lm.force_public = source.force_public;
   return lm;
 }
-  lm.force_public = source.force_public;
 
 }  // namespace tributary::model

@@ -221,13 +221,13 @@ class Planner {
     merged->set_label("release");
     *merged->mutable_model() = release;
     AddPublicText(stage, {{"release", release}});
-    return stage;
     job::CompareRows* rows = stage.job.add_tasks()->mutable_compare_rows();
     rows->set_activations_path(store_.Output(kCalibrate, kActivationsFile));
     rows->set_router_path(fetched.directory + "/" + kRouterFile);
     rows->mutable_contributions()->Assign(fetched.contributions.begin(),
                                           fetched.contributions.end());
     rows->mutable_own()->Assign(fetched.own.begin(), fetched.own.end());
+    return stage;
   }
 
   // Training starts from channels that a stage before it has chosen.

@@ -97,15 +97,6 @@ StatusOr<Settings> ResolveSettings(const config::ContributorConfig& config,
   settings.router = expert.router() == "closed_form"
                         ? job::FitRouter::CLOSED_FORM
                         : job::FitRouter::LOGISTIC;
-  settings.form = expert.distillation_form() == "renormalised"
-                      ? job::Distill::RENORMALISED
-                      : job::Distill::TAIL;
-  settings.text_share = expert.text_share();
-  settings.optimizer = OptimizerOf(config.training());
-  settings.seed = config.seed();
-  settings.min_documents = config.policy().min_documents();
-  settings.min_tokens = config.policy().min_tokens();
-  RETURN_IF_ERROR(CheckShape(settings, anchor));
   settings.trains_rows = expert.router() == "trained";
   if (settings.trains_rows && settings.recipe == Recipe::kPruneAndDistil) {
     return InvalidArgument(
@@ -120,6 +111,15 @@ StatusOr<Settings> ResolveSettings(const config::ContributorConfig& config,
         "private activations at home; set policy.allow_router_statistics or "
         "leave them out");
   }
+  settings.form = expert.distillation_form() == "renormalised"
+                      ? job::Distill::RENORMALISED
+                      : job::Distill::TAIL;
+  settings.text_share = expert.text_share();
+  settings.optimizer = OptimizerOf(config.training());
+  settings.seed = config.seed();
+  settings.min_documents = config.policy().min_documents();
+  settings.min_tokens = config.policy().min_tokens();
+  RETURN_IF_ERROR(CheckShape(settings, anchor));
   return settings;
 }
 

@@ -52,12 +52,12 @@ struct Settings {
   }
   int32_t first_layer = 0;
   job::FitRouter::Method router = job::FitRouter::LOGISTIC;
-  job::Distill::Form form = job::Distill::TAIL;
-  double text_share = 0.5;
   // Rows start from mean activations and are trained with the expert.
   bool trains_rows = false;
   // Sums over MoE inputs go with the expert.
   bool router_statistics = false;
+  job::Distill::Form form = job::Distill::TAIL;
+  double text_share = 0.5;
   job::Optimizer optimizer;
   uint64_t seed = 0;
   int64_t min_documents = 0;

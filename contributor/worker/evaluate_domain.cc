@@ -96,8 +96,8 @@ StatusOr<model::CausalLm> LoadEvaluated(const model::CausalLm& anchor,
   if (model.top_k > 0) {
     lm.top_k = model.top_k;
   }
-  return lm;
   lm.force_public = model.force_public;
+  return lm;
 }
 
 // The anchor's states in front of `first_layer` for all windows.

@@ -19,17 +19,10 @@ struct MergeOptions {
   std::vector<std::string> without;
   std::vector<std::string> contributions;
   std::string output;
-};
-
-StatusOr<ContributionFiles> ParseContribution(const std::string& argument) {
-  const size_t colon = argument.rfind(':');
-  if (colon == std::string::npos) {
-    return InvalidArgument(
-        "--contribution: got '{}', wanted ENVELOPE:EXPERT_FILE", argument);
   std::string router;
   std::vector<std::string> statistics;
-  }
-  ContributionFiles files;
+};
+
 // Runs the worker for a router that is not made of contributors' rows.
 auto RouterMaker(const cli::CommandContext& context,
                  const std::string& worker) {
@@ -56,6 +49,13 @@ auto RouterMaker(const cli::CommandContext& context,
       };
 }
 
+StatusOr<ContributionFiles> ParseContribution(const std::string& argument) {
+  const size_t colon = argument.rfind(':');
+  if (colon == std::string::npos) {
+    return InvalidArgument(
+        "--contribution: got '{}', wanted ENVELOPE:EXPERT_FILE", argument);
+  }
+  ContributionFiles files;
   ASSIGN_OR_RETURN(files.envelope, cli::ExistingPath(argument.substr(0, colon),
                                                      "--contribution"));
   ASSIGN_OR_RETURN(files.expert, cli::ExistingPath(argument.substr(colon + 1),
@@ -65,17 +65,17 @@ auto RouterMaker(const cli::CommandContext& context,
 
 Status MergeCommand(const MergeOptions& options, const std::string& worker,
                     const cli::CommandContext& context) {
+  if (!options.router.empty() && !IsRouterMode(options.router)) {
+    return InvalidArgument(
+        "--router: got '{}', wanted discriminant, trained, ridge or tuned",
+        options.router);
+  }
   if (options.anchor.empty() == options.release.empty()) {
     return InvalidArgument("wanted either --anchor-dir or --release, got {}",
                            options.anchor.empty() ? "neither" : "both");
   }
   if (options.release.empty() && !options.without.empty()) {
     return InvalidArgument("--without leaves experts of --release out");
-  }
-  if (!options.router.empty() && !IsRouterMode(options.router)) {
-    return InvalidArgument(
-        "--router: got '{}', wanted discriminant, trained, ridge or tuned",
-        options.router);
   }
   MergeFilesOptions files = {
       .without = options.without,
@@ -163,6 +163,11 @@ void AddOfflineReleaseCommands(cli::CommandLine& command_line, CLI::App& group,
                             "(repeatable)");
   merge_command->add_option("--contribution", merge->contributions,
                             "ENVELOPE:EXPERT_FILE (repeatable)");
+  merge_command->add_option("--router", merge->router,
+                            "discriminant (default), trained, ridge or tuned");
+  merge_command->add_option("--statistics", merge->statistics,
+                            "With --router ridge: CONTRIBUTION=FILE "
+                            "(repeatable)");
   merge_command->add_option("--output", merge->output, "Folder to make")
       ->required();
 
@@ -183,8 +188,3 @@ void AddOfflineReleaseCommands(cli::CommandLine& command_line, CLI::App& group,
 }
 
 }  // namespace tributary::coordinator
-  merge_command->add_option("--router", merge->router,
-                            "discriminant (default), trained, ridge or tuned");
-  merge_command->add_option("--statistics", merge->statistics,
-                            "With --router ridge: CONTRIBUTION=FILE "
-                            "(repeatable)");

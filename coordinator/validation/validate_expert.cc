@@ -5,8 +5,8 @@
 #include "common/model_format/model_config.h"
 #include "coordinator/validation/anchor_statistics.h"
 #include "coordinator/validation/gates.h"
-
 #include "coordinator/validation/router_statistics.h"
+
 namespace tributary::coordinator {
 namespace {
 
@@ -52,8 +52,6 @@ StatusOr<std::vector<GateResult>> Run(const ValidateExpertOptions& options) {
   if (!gates.back().passed) {
     return gates;
   }
-  report(0.25, "behaviour");
-  ASSIGN_OR_RETURN(GateResult behaviour,
   if (!options.router_statistics_path.empty()) {
     report(0.22, "statistics");
     gates.push_back(CheckRouterStatistics(
@@ -63,6 +61,8 @@ StatusOr<std::vector<GateResult>> Run(const ValidateExpertOptions& options) {
       return gates;
     }
   }
+  report(0.25, "behaviour");
+  ASSIGN_OR_RETURN(GateResult behaviour,
                    CheckBehaviour(anchor, expert, *statistics, options.limits));
   gates.push_back(std::move(behaviour));
   if (!gates.back().passed) {

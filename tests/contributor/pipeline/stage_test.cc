@@ -256,26 +256,6 @@ TEST(PlanTest, ChosenWidthsAreMeasuredBeforeTraining) {
   EXPECT_EQ(bounded.widths_size(), 0);
 }
 
-TEST(PlanTest, PrivateTextIsReadableInItsOwnStageOnly) {
-  const auto settings = ResolveSettings(Config(128), Anchor());
-  ASSERT_TRUE(settings.ok());
-  const AnchorFacts anchor = Anchor();
-  const StageStore store("/home/pipeline/site-a");
-  for (const Stage& stage : PlanStages(*settings, anchor, store, "text")) {
-    const auto& paths = stage.job.read_paths();
-    const bool reads_text =
-        std::find(paths.begin(), paths.end(), "/text") != paths.end();
-    EXPECT_EQ(reads_text, stage.name == kPrepareText) << stage.name;
-  }
-}
-
-TEST(PlanTest, EvaluationsNameEveryModel) {
-  const auto settings = ResolveSettings(Config(128), Anchor());
-  ASSERT_TRUE(settings.ok());
-  const AnchorFacts anchor = Anchor();
-  const StageStore store("/home/pipeline/site-a");
-  const auto stages = PlanStages(*settings, anchor, store, "text");
-  const Stage* evaluate = FindStage(stages, kEvaluate);
 TEST(PlanTest, RowsCanBeTrainedWithTheExpert) {
   config::ContributorConfig config = Config(128);
   config.mutable_expert()->set_router("trained");
@@ -315,6 +295,26 @@ TEST(PlanTest, StatisticsAreMadeOnlyWhereThePolicyAllowsThem) {
   EXPECT_EQ(calibrate->outputs.back(), kSecondMomentsFile);
 }
 
+TEST(PlanTest, PrivateTextIsReadableInItsOwnStageOnly) {
+  const auto settings = ResolveSettings(Config(128), Anchor());
+  ASSERT_TRUE(settings.ok());
+  const AnchorFacts anchor = Anchor();
+  const StageStore store("/home/pipeline/site-a");
+  for (const Stage& stage : PlanStages(*settings, anchor, store, "text")) {
+    const auto& paths = stage.job.read_paths();
+    const bool reads_text =
+        std::find(paths.begin(), paths.end(), "/text") != paths.end();
+    EXPECT_EQ(reads_text, stage.name == kPrepareText) << stage.name;
+  }
+}
+
+TEST(PlanTest, EvaluationsNameEveryModel) {
+  const auto settings = ResolveSettings(Config(128), Anchor());
+  ASSERT_TRUE(settings.ok());
+  const AnchorFacts anchor = Anchor();
+  const StageStore store("/home/pipeline/site-a");
+  const auto stages = PlanStages(*settings, anchor, store, "text");
+  const Stage* evaluate = FindStage(stages, kEvaluate);
   ASSERT_NE(evaluate, nullptr);
   const job::EvaluateDomain& own = evaluate->job.tasks(0).evaluate_domain();
   ASSERT_EQ(own.models_size(), 3);

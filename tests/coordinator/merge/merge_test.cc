@@ -174,6 +174,18 @@ TEST_F(MergeTest, RefusesOtherAnchorsDuplicatesAndOtherFiles) {
   EXPECT_FALSE(std::filesystem::exists(Path("r")));
 }
 
+TEST_F(MergeTest, RefusesFewerExpertsThanATokenChooses) {
+  anchor_.routing.top_k = 3;
+  const Status status = Run({Make("a", 1)}, "r").status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(std::string(status.message()),
+              testing::HasSubstr("2 experts with the public one"));
+  EXPECT_FALSE(std::filesystem::exists(Path("r")));
+  EXPECT_TRUE(Run({Make("a", 1), Make("b", 2)}, "r").ok());
+  // Without experts nothing routes.
+  EXPECT_TRUE(Run({}, "none").ok());
+}
+
 TEST_F(MergeTest, RefusesARouterFileThatIsNotTheReleases) {
   const auto release = Run({Make("a", 1), Make("b", 2)}, "router");
   ASSERT_TRUE(release.ok());
@@ -198,18 +210,6 @@ TEST_F(MergeTest, AnchorsAreReadFromTheirFolder) {
                           .max_width = 16,
                           .top_k = 2,
                           .renormalise = true,
-TEST_F(MergeTest, RefusesFewerExpertsThanATokenChooses) {
-  anchor_.routing.top_k = 3;
-  const Status status = Run({Make("a", 1)}, "r").status();
-  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
-  EXPECT_THAT(std::string(status.message()),
-              testing::HasSubstr("2 experts with the public one"));
-  EXPECT_FALSE(std::filesystem::exists(Path("r")));
-  EXPECT_TRUE(Run({Make("a", 1), Make("b", 2)}, "r").ok());
-  // Without experts nothing routes.
-  EXPECT_TRUE(Run({}, "none").ok());
-}
-
                           .window_tokens = 16,
                           .windows_per_class = 1,
                           .heldout_windows = 1,
