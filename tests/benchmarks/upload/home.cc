@@ -7,6 +7,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <ctime>
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -58,6 +59,17 @@ StatusOr<pid_t> StartSelf(const std::vector<std::string>& arguments) {
   const int error =
       posix_spawn(&pid, raw[0], nullptr, nullptr, raw.data(), environ);
   return error == 0 ? StatusOr<pid_t>(pid) : ErrnoStatus(error, "spawn");
+}
+
+double ProcessorSeconds(pid_t process) {
+  clockid_t clock = CLOCK_MONOTONIC;
+  timespec time = {};
+  if (clock_getcpuclockid(process, &clock) != 0 ||
+      clock_gettime(clock, &time) != 0) {
+    return 0;
+  }
+  return static_cast<double>(time.tv_sec) +
+         static_cast<double>(time.tv_nsec) * 1e-9;
 }
 
 StatusOr<std::string> WaitForFile(const fs::path& path) {

@@ -33,6 +33,7 @@ class BenchHome {
   static std::string Contribution(int owner, int upload);
   // A line of the server's /proc/PID/status, in KiB: VmRSS, VmHWM.
   int64_t ServerMemoryKib(const std::string& line) const;
+  pid_t server() const { return server_; }
 
  private:
   BenchHome() = default;
@@ -51,6 +52,9 @@ int ServeHome(const std::string& home);
 
 // Starts this program again with the arguments. The process id.
 StatusOr<pid_t> StartSelf(const std::vector<std::string>& arguments);
+
+// Processor seconds that a process has used so far.
+double ProcessorSeconds(pid_t process);
 
 // Waits for a file that a child writes, at most 30 s.
 StatusOr<std::string> WaitForFile(const std::filesystem::path& path);

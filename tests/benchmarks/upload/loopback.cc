@@ -7,10 +7,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <functional>
-#include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "common/base/clock.h"
@@ -26,12 +25,12 @@ constexpr size_t kPiece = 1 << 20;
 
 double Now() { return SystemClock().MonotonicSeconds(); }
 
-struct Pair {
+struct Sockets {
   FileDescriptor client;
   FileDescriptor server;
 };
 
-StatusOr<Pair> Connect() {
+StatusOr<Sockets> Connect() {
   const FileDescriptor listener(socket(AF_INET, SOCK_STREAM, 0));
   sockaddr_in address = {};
   address.sin_family = AF_INET;
@@ -42,48 +41,27 @@ StatusOr<Pair> Connect() {
       getsockname(listener.get(), raw, &size) != 0) {
     return Unavailable("cannot listen on loopback");
   }
-  Pair pair{.client = FileDescriptor(socket(AF_INET, SOCK_STREAM, 0))};
-  if (connect(pair.client.get(), raw, size) != 0) {
+  Sockets sockets{.client = FileDescriptor(socket(AF_INET, SOCK_STREAM, 0))};
+  if (connect(sockets.client.get(), raw, size) != 0) {
     return Unavailable("cannot connect on loopback");
   }
-  pair.server = FileDescriptor(accept(listener.get(), nullptr, nullptr));
-  return pair;
+  sockets.server = FileDescriptor(accept(listener.get(), nullptr, nullptr));
+  return sockets;
 }
 
-// `send` and `receive` move at most so many bytes and return how many.
-double Move(uint64_t bytes,
-            const std::function<ssize_t(const char*, size_t)>& send,
-            const std::function<ssize_t(char*, size_t)>& receive) {
-  const std::string source = RandomBytes(kPiece);
-  const double start = Now();
-  std::thread sender([&] {
-    for (uint64_t left = bytes; left > 0;) {
-      const ssize_t sent =
-          send(source.data(), std::min<uint64_t>(left, kPiece));
-      if (sent <= 0) {
-        return;
-      }
-      left -= static_cast<uint64_t>(sent);
-    }
-  });
-  std::vector<char> buffer(kPiece);
-  uint64_t got = 0;
-  while (got < bytes) {
-    const ssize_t size = receive(buffer.data(), buffer.size());
-    if (size <= 0) {
-      break;
-    }
-    got += static_cast<uint64_t>(size);
+class TcpLink final : public Link {
+ public:
+  explicit TcpLink(Sockets sockets) : sockets_(std::move(sockets)) {}
+  ssize_t Send(const char* data, size_t size) override {
+    return write(sockets_.client.get(), data, size);
   }
-  const double seconds = Now() - start;
-  sender.join();
-  return got == bytes ? seconds : -1;
-}
+  ssize_t Receive(char* data, size_t size) override {
+    return read(sockets_.server.get(), data, size);
+  }
 
-StatusOr<double> Checked(double seconds) {
-  return seconds > 0 ? StatusOr<double>(seconds)
-                     : Internal("a loopback transfer broke off");
-}
+ private:
+  const Sockets sockets_;
+};
 
 using Context = std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)>;
 using Session = std::unique_ptr<SSL, decltype(&SSL_free)>;
@@ -101,42 +79,78 @@ StatusOr<Context> ServerContext() {
   return context;
 }
 
+class TlsLink final : public Link {
+ public:
+  TlsLink(Sockets sockets, const Context& server_context)
+      : sockets_(std::move(sockets)),
+        client_context_(SSL_CTX_new(TLS_client_method()), SSL_CTX_free),
+        server_(SSL_new(server_context.get()), SSL_free),
+        client_(SSL_new(client_context_.get()), SSL_free) {
+    SSL_set_fd(server_.get(), sockets_.server.get());
+    SSL_set_fd(client_.get(), sockets_.client.get());
+  }
+  bool Shake() {
+    std::thread accept([&] { SSL_accept(server_.get()); });
+    const bool connected = SSL_connect(client_.get()) == 1;
+    accept.join();
+    return connected;
+  }
+  ssize_t Send(const char* data, size_t size) override {
+    return SSL_write(client_.get(), data, static_cast<int>(size));
+  }
+  ssize_t Receive(char* data, size_t size) override {
+    return SSL_read(server_.get(), data, static_cast<int>(size));
+  }
+
+ private:
+  const Sockets sockets_;
+  const Context client_context_;
+  const Session server_;
+  const Session client_;
+};
+
 }  // namespace
 
-StatusOr<double> RawTcpSeconds(uint64_t bytes) {
-  ASSIGN_OR_RETURN(const Pair pair, Connect());
-  return Checked(Move(
-      bytes,
-      [&](const char* data, size_t size) {
-        return write(pair.client.get(), data, size);
-      },
-      [&](char* data, size_t size) {
-        return read(pair.server.get(), data, size);
-      }));
-}
-
-StatusOr<double> RawTlsSeconds(uint64_t bytes) {
-  ASSIGN_OR_RETURN(const Pair pair, Connect());
-  ASSIGN_OR_RETURN(const Context server_context, ServerContext());
-  const Context client_context(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
-  const Session server(SSL_new(server_context.get()), SSL_free);
-  const Session client(SSL_new(client_context.get()), SSL_free);
-  SSL_set_fd(server.get(), pair.server.get());
-  SSL_set_fd(client.get(), pair.client.get());
-  std::thread shake([&] { SSL_accept(server.get()); });
-  const bool connected = SSL_connect(client.get()) == 1;
-  shake.join();
-  if (!connected) {
+StatusOr<std::unique_ptr<Link>> Link::Create(Kind kind) {
+  ASSIGN_OR_RETURN(Sockets sockets, Connect());
+  if (kind == Kind::kTcp) {
+    return std::make_unique<TcpLink>(std::move(sockets));
+  }
+  ASSIGN_OR_RETURN(const Context context, ServerContext());
+  auto link = std::make_unique<TlsLink>(std::move(sockets), context);
+  if (!link->Shake()) {
     return Internal("the TLS handshake on loopback failed");
   }
-  return Checked(Move(
-      bytes,
-      [&](const char* data, size_t size) -> ssize_t {
-        return SSL_write(client.get(), data, static_cast<int>(size));
-      },
-      [&](char* data, size_t size) -> ssize_t {
-        return SSL_read(server.get(), data, static_cast<int>(size));
-      }));
+  return link;
+}
+
+StatusOr<double> RawSeconds(Link::Kind kind, uint64_t bytes) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Link> link, Link::Create(kind));
+  const std::string source = RandomBytes(kPiece);
+  const double start = Now();
+  std::thread sender([&] {
+    for (uint64_t left = bytes; left > 0;) {
+      const ssize_t sent =
+          link->Send(source.data(), std::min<uint64_t>(left, kPiece));
+      if (sent <= 0) {
+        return;
+      }
+      left -= static_cast<uint64_t>(sent);
+    }
+  });
+  std::vector<char> buffer(kPiece);
+  uint64_t got = 0;
+  while (got < bytes) {
+    const ssize_t size = link->Receive(buffer.data(), buffer.size());
+    if (size <= 0) {
+      break;
+    }
+    got += static_cast<uint64_t>(size);
+  }
+  const double seconds = Now() - start;
+  sender.join();
+  return got == bytes ? StatusOr<double>(seconds)
+                      : Internal("a loopback transfer broke off");
 }
 
 double HashSeconds(int threads, uint64_t bytes) {

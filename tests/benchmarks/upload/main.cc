@@ -1,17 +1,23 @@
 // Measures uploads. Prints one line of JSON.
-//   speed ROUNDS MIB        raw loopback, ours with and without TLS, in turn
+//   speed ROUNDS MIB        raw loopback, the same work without gRPC, ours;
+//                           with and without TLS, in turn
+//   push ROUNDS MIB         ours with TLS alone
 //   resume ROUNDS MIB       kill -9 of the server at random bytes
 //   load STREAMS MIB        memory of a server with so many uploads at once
+//   calls SAMPLES           other calls, with 100 to 10,000 contributions
 //   hash ROUNDS             all cores
 // TMPDIR chooses the file system.
 
 #include <grpcpp/create_channel.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <thread>
@@ -20,6 +26,8 @@
 #include "common/rpc/blob_stream.h"
 #include "common/rpc/channel.h"
 #include "contributor/client/blob_transfer.h"
+#include "tests/benchmarks/upload/bare_upload.h"
+#include "tests/benchmarks/upload/call_sweep.h"
 #include "tests/benchmarks/upload/home.h"
 #include "tests/benchmarks/upload/loopback.h"
 #include "tests/benchmarks/upload/plain_server.h"
@@ -52,35 +60,93 @@ StatusOr<double> TimeUpload(const std::shared_ptr<grpc::Channel>& channel,
   return Now() - start;
 }
 
+// The server of the data path without TLS.
+class PlainServer {
+ public:
+  static StatusOr<std::unique_ptr<PlainServer>> Start() {
+    ASSIGN_OR_RETURN(TemporaryDirectory folder,
+                     TemporaryDirectory::Create("plain"));
+    std::unique_ptr<PlainServer> server(new PlainServer(std::move(folder)));
+    const std::filesystem::path& root = server->folder_.path();
+    ASSIGN_OR_RETURN(server->pid_, StartSelf({"serve-plain", root.string()}));
+    ASSIGN_OR_RETURN(server->address_, WaitForFile(root / "address"));
+    return server;
+  }
+  ~PlainServer() {
+    if (pid_ > 0) {
+      kill(pid_, SIGKILL);
+      waitpid(pid_, nullptr, 0);
+    }
+  }
+  pid_t pid() const { return pid_; }
+  const std::string& address() const { return address_; }
+
+ private:
+  explicit PlainServer(TemporaryDirectory folder)
+      : folder_(std::move(folder)) {}
+  TemporaryDirectory folder_;
+  pid_t pid_ = -1;
+  std::string address_;
+};
+
+// Adds seconds and processor seconds (both ends) of one upload to lists.
+Status AddUpload(const std::shared_ptr<grpc::Channel>& channel,
+                 const BlobUpload& upload, pid_t server,
+                 const std::string& name, Json& result) {
+  const double before = ProcessorSeconds(getpid()) + ProcessorSeconds(server);
+  ASSIGN_OR_RETURN(const double seconds, TimeUpload(channel, upload));
+  result[name].push_back(seconds);
+  result[name + "_cpu"].push_back(ProcessorSeconds(getpid()) +
+                                  ProcessorSeconds(server) - before);
+  return absl::OkStatus();
+}
+
 StatusOr<Json> Speed(int rounds, uint64_t bytes) {
   ASSIGN_OR_RETURN(const auto home, BenchHome::Create(1, rounds + 1, bytes));
   RETURN_IF_ERROR(home->StartServer());
-  ASSIGN_OR_RETURN(const TemporaryDirectory plain,
-                   TemporaryDirectory::Create("plain"));
-  ASSIGN_OR_RETURN(const pid_t pid,
-                   StartSelf({"serve-plain", plain.path().string()}));
-  ASSIGN_OR_RETURN(const std::string plain_address,
-                   WaitForFile(plain.path() / "address"));
+  ASSIGN_OR_RETURN(const auto plain, PlainServer::Start());
+  ASSIGN_OR_RETURN(const TemporaryDirectory bare,
+                   TemporaryDirectory::Create("bare"));
   const auto tls = ChannelOf(*home, 0);
   const auto tcp =
-      grpc::CreateChannel(plain_address, grpc::InsecureChannelCredentials());
-  Json result = {{"bytes", bytes}};
+      grpc::CreateChannel(plain->address(), grpc::InsecureChannelCredentials());
+  const auto add = [&](Link::Kind kind, const std::string& name,
+                       Json& times) -> Status {
+    ASSIGN_OR_RETURN(const double raw, RawSeconds(kind, bytes));
+    times["raw_" + name].push_back(raw);
+    const double before = ProcessorSeconds(getpid());
+    ASSIGN_OR_RETURN(
+        const double work,
+        BareUploadSeconds(kind, home->file(), home->blob(), bare.path()));
+    times["bare_" + name].push_back(work);
+    times["bare_" + name + "_cpu"].push_back(ProcessorSeconds(getpid()) -
+                                             before);
+    return absl::OkStatus();
+  };
+  Json result;
   for (int round = 0; round <= rounds; ++round) {
-    ASSIGN_OR_RETURN(const double raw_tls, RawTlsSeconds(bytes));
-    ASSIGN_OR_RETURN(const double ours_tls,
-                     TimeUpload(tls, UploadOf(*home, 0, round)));
-    ASSIGN_OR_RETURN(const double raw_tcp, RawTcpSeconds(bytes));
-    ASSIGN_OR_RETURN(const double ours_tcp,
-                     TimeUpload(tcp, UploadOf(*home, 0, round)));
-    if (round > 0) {
-      result["raw_tls"].push_back(raw_tls);
-      result["ours_tls"].push_back(ours_tls);
-      result["raw_tcp"].push_back(raw_tcp);
-      result["ours_tcp"].push_back(ours_tcp);
+    const BlobUpload upload = UploadOf(*home, 0, round);
+    if (round <= 1) {
+      result = {{"bytes", bytes}};  // the first round warms up
     }
+    RETURN_IF_ERROR(add(Link::Kind::kTls, "tls", result));
+    RETURN_IF_ERROR(AddUpload(tls, upload, home->server(), "ours_tls", result));
+    RETURN_IF_ERROR(add(Link::Kind::kTcp, "tcp", result));
+    RETURN_IF_ERROR(AddUpload(tcp, upload, plain->pid(), "ours_tcp", result));
   }
-  kill(pid, SIGKILL);
-  waitpid(pid, nullptr, 0);
+  return result;
+}
+
+StatusOr<Json> Push(int rounds, uint64_t bytes) {
+  ASSIGN_OR_RETURN(const auto home, BenchHome::Create(1, rounds + 1, bytes));
+  RETURN_IF_ERROR(home->StartServer());
+  const auto channel = ChannelOf(*home, 0);
+  RETURN_IF_ERROR(TimeUpload(channel, UploadOf(*home, 0, rounds)).status());
+  Json result = {{"bytes", bytes}};
+  for (int round = 0; round < rounds; ++round) {
+    RETURN_IF_ERROR(AddUpload(channel, UploadOf(*home, 0, round),
+                              home->server(), "ours_tls", result));
+  }
   return result;
 }
 
@@ -209,15 +275,21 @@ int Main(int argc, char** argv) {
   }
   const uint64_t bytes = static_cast<uint64_t>(number(3, 256)) << 20;
   StatusOr<Json> result = InvalidArgument(
-      "got '{}', wanted speed, resume, load or hash; see the first lines of "
+      "got '{}', wanted speed, push, resume, load, calls or hash; see the "
+      "first lines "
+      "of "
       "this program",
       mode);
   if (mode == "speed") {
     result = Speed(number(2, 5), bytes);
+  } else if (mode == "push") {
+    result = Push(number(2, 5), bytes);
   } else if (mode == "resume") {
     result = Resume(number(2, 10), bytes);
   } else if (mode == "load") {
     result = Load(number(2, 64), bytes);
+  } else if (mode == "calls") {
+    result = CallSweep(number(2, 400));
   } else if (mode == "hash") {
     result = Hash(number(2, 5));
   }
