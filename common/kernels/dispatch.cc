@@ -42,7 +42,7 @@ Tensor ChooseExperts(const Tensor& p_TE, int64_t k) {
   Tensor ids = at::empty({tokens, k}, p.options().dtype(at::kLong));
   const float* from = p.const_data_ptr<float>();
   int64_t* to = ids.mutable_data_ptr<int64_t>();
-  ParallelFor(0, tokens, 256, [&](int64_t begin, int64_t end) {
+  ParallelFor(0, tokens, GrainOf(experts), [&](int64_t begin, int64_t end) {
     std::vector<float> values(k);
     for (int64_t token = begin; token < end; ++token) {
       ChooseOfRow(from + token * experts, experts, k, values.data(),
@@ -69,7 +69,7 @@ Choice ChooseByLogits(const Tensor& logits_TE, int64_t k, bool renormalise) {
   const float* from = logits.const_data_ptr<float>();
   int64_t* ids = choice.ids_TK.mutable_data_ptr<int64_t>();
   float* weights = choice.weights_TK.mutable_data_ptr<float>();
-  ParallelFor(0, tokens, 64, [&](int64_t begin, int64_t end) {
+  ParallelFor(0, tokens, GrainOf(2 * experts), [&](int64_t begin, int64_t end) {
     std::vector<float> values(k);
     for (int64_t token = begin; token < end; ++token) {
       const float* row = from + token * experts;
@@ -159,11 +159,12 @@ void GatherRows(Tensor& out_ND, const Tensor& x_TD, const Tensor& tokens_N) {
   const auto* from = static_cast<const char*>(x_TD.const_data_ptr());
   auto* to = static_cast<char*>(out_ND.mutable_data_ptr());
   const int64_t* token = tokens_N.const_data_ptr<int64_t>();
-  ParallelFor(0, tokens_N.numel(), 64, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      std::memcpy(to + i * bytes, from + token[i] * bytes, bytes);
-    }
-  });
+  ParallelFor(0, tokens_N.numel(), GrainOf(x_TD.size(1)),
+              [&](int64_t begin, int64_t end) {
+                for (int64_t i = begin; i < end; ++i) {
+                  std::memcpy(to + i * bytes, from + token[i] * bytes, bytes);
+                }
+              });
 }
 
 Tensor CombineRows(const Tensor& out_ND, const Tensor& rows_TK,
@@ -194,7 +195,7 @@ Tensor CombineRows(const Tensor& out_ND, const Tensor& rows_TK,
   const int64_t* row = dense_rows.const_data_ptr<int64_t>();
   const float* weight = dense_weights.const_data_ptr<float>();
   float* to = y.mutable_data_ptr<float>();
-  ParallelFor(0, tokens, 64, [&](int64_t begin, int64_t end) {
+  ParallelFor(0, tokens, GrainOf(k * width), [&](int64_t begin, int64_t end) {
     std::vector<const float*> sources(k);
     for (int64_t t = begin; t < end; ++t) {
       for (int64_t i = 0; i < k; ++i) {

@@ -28,7 +28,7 @@ HeadExponentials ExponentiateHead(const Tensor& hidden_TD,
     Tensor logits = buffer.narrow(0, 0, tokens * count).view({tokens, count});
     at::mm_out(logits, hidden_TD, head.t());
     float* data = logits.mutable_data_ptr<float>();
-    ParallelFor(0, tokens, 1, [&](int64_t begin, int64_t end) {
+    ParallelFor(0, tokens, GrainOf(count), [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         float* row = data + t * count;
         visit(t, row, first, count);

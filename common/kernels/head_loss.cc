@@ -41,7 +41,7 @@ LossAndGradient OnHost(const Tensor& hidden, const Tensor& weight,
   float* gradients =
       gradient ? result.gradients_TD.mutable_data_ptr<float>() : nullptr;
   const float* rows = weight.const_data_ptr<float>();
-  ParallelFor(0, tokens, 64, [&](int64_t begin, int64_t end) {
+  ParallelFor(0, tokens, GrainOf(width), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const auto [shift, sum] = all.sums_T[t];
       losses[t] =

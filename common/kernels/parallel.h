@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "c10/util/FunctionRef.h"
@@ -16,5 +17,11 @@ namespace tributary::kernels {
 // compiled without OpenMP: nothing else calls it.
 void ParallelFor(int64_t begin, int64_t end, int64_t grain,
                  c10::function_ref<void(int64_t, int64_t)> body);
+
+// The grain for items of so many elements each: less than this takes a thread
+// less time than being woken up for it.
+inline int64_t GrainOf(int64_t elements) {
+  return std::max<int64_t>(1, (1 << 15) / std::max<int64_t>(1, elements));
+}
 
 }  // namespace tributary::kernels

@@ -12,8 +12,6 @@ namespace {
 
 using at::Tensor;
 
-constexpr int64_t kGrain = 32;  // rows per task
-
 bool HasFastPath(const Tensor& x, const Tensor& weight) {
   return x.device().is_cpu() && x.scalar_type() == at::kFloat &&
          weight.scalar_type() == at::kFloat && weight.is_contiguous() &&
@@ -46,7 +44,7 @@ Tensor Forward(const Tensor& x, const Tensor& weight, double epsilon,
   const float* from = in.const_data_ptr<float>();
   const float* w = weight.const_data_ptr<float>();
   float* to = out.mutable_data_ptr<float>();
-  ParallelFor(0, rows, kGrain, [&](int64_t begin, int64_t end) {
+  ParallelFor(0, rows, GrainOf(width), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const float* x_row = from + row * width;
       const float mean = SumOfSquares(x_row, width) / static_cast<float>(width);
@@ -73,17 +71,18 @@ Tensor Backward(const Tensor& x, const Tensor& weight,
   const float* w = weight.const_data_ptr<float>();
   const float* scales = inverse_rms.const_data_ptr<float>();
   float* to = out.mutable_data_ptr<float>();
-  ParallelFor(0, inverse_rms.numel(), kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      const int64_t at = row * width;
-      const float scale = scales[row];
-      const float dot = SumOfProducts(g_data + at, w, x_data + at, width);
-      const float shift =
-          scale * scale * scale * dot / static_cast<float>(width);
-      NormGradientRow(g_data + at, w, x_data + at, scale, shift, width,
-                      to + at);
-    }
-  });
+  ParallelFor(
+      0, inverse_rms.numel(), GrainOf(width), [&](int64_t begin, int64_t end) {
+        for (int64_t row = begin; row < end; ++row) {
+          const int64_t at = row * width;
+          const float scale = scales[row];
+          const float dot = SumOfProducts(g_data + at, w, x_data + at, width);
+          const float shift =
+              scale * scale * scale * dot / static_cast<float>(width);
+          NormGradientRow(g_data + at, w, x_data + at, scale, shift, width,
+                          to + at);
+        }
+      });
   return out;
 }
 

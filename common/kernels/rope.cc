@@ -41,17 +41,19 @@ Tensor Forward(const Tensor& x, int64_t heads, const RopeTable& table) {
   float* to = out.mutable_data_ptr<float>();
   const int64_t batch_stride = x.stride(0);
   const int64_t row_stride = x.stride(1);
-  ParallelFor(0, batch * length, 64, [&](int64_t begin, int64_t end) {
-    for (int64_t token = begin; token < end; ++token) {
-      const int64_t b = token / length;
-      const int64_t s = token % length;
-      const float* row = from + b * batch_stride + s * row_stride;
-      for (int64_t head = 0; head < heads; ++head) {
-        RotateRow(row + head * width, cos + s * half, sin + s * half, half,
-                  to + ((b * heads + head) * length + s) * width);
-      }
-    }
-  });
+  ParallelFor(0, batch * length, GrainOf(heads * width),
+              [&](int64_t begin, int64_t end) {
+                for (int64_t token = begin; token < end; ++token) {
+                  const int64_t b = token / length;
+                  const int64_t s = token % length;
+                  const float* row = from + b * batch_stride + s * row_stride;
+                  for (int64_t head = 0; head < heads; ++head) {
+                    RotateRow(row + head * width, cos + s * half,
+                              sin + s * half, half,
+                              to + ((b * heads + head) * length + s) * width);
+                  }
+                }
+              });
   return out;
 }
 
@@ -69,17 +71,18 @@ Tensor Backward(const Tensor& gradient, const Tensor& cos_table,
   const float* cos = cos_table.const_data_ptr<float>();
   const float* sin = negative_sin_table.const_data_ptr<float>();
   float* to = out.mutable_data_ptr<float>();
-  ParallelFor(0, batch * length, 64, [&](int64_t begin, int64_t end) {
-    for (int64_t token = begin; token < end; ++token) {
-      const int64_t b = token / length;
-      const int64_t s = token % length;
-      for (int64_t head = 0; head < heads; ++head) {
-        RotateRow(from + ((b * heads + head) * length + s) * width,
-                  cos + s * half, sin + s * half, half,
-                  to + token * heads * width + head * width);
-      }
-    }
-  });
+  ParallelFor(0, batch * length, GrainOf(heads * width),
+              [&](int64_t begin, int64_t end) {
+                for (int64_t token = begin; token < end; ++token) {
+                  const int64_t b = token / length;
+                  const int64_t s = token % length;
+                  for (int64_t head = 0; head < heads; ++head) {
+                    RotateRow(from + ((b * heads + head) * length + s) * width,
+                              cos + s * half, sin + s * half, half,
+                              to + token * heads * width + head * width);
+                  }
+                }
+              });
   return out;
 }
 
@@ -112,7 +115,7 @@ RopeTable MakeRopeTable(const Tensor& frequencies, int64_t start,
   Tensor sin = at::empty({length, half}, on_host.options());
   float* cos_data = cos.mutable_data_ptr<float>();
   float* sin_data = sin.mutable_data_ptr<float>();
-  ParallelFor(0, length, 16, [&](int64_t begin, int64_t end) {
+  ParallelFor(0, length, GrainOf(32 * half), [&](int64_t begin, int64_t end) {
     for (int64_t s = begin; s < end; ++s) {
       for (int64_t i = 0; i < half; ++i) {
         const float angle = static_cast<float>(start + s) * frequency[i];

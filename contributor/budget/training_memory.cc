@@ -10,9 +10,9 @@ namespace tributary::contributor {
 namespace {
 
 constexpr int64_t kFloat = 4;
-// As the loss heads have it: logits held at a time.
-constexpr int64_t kChunkElements = int64_t{8} << 20;
-constexpr int64_t kLeastChunkRows = 16;
+// As the loss heads have it (HeadBlockColumns): logits held at a time.
+constexpr int64_t kBlockElements = int64_t{8} << 20;
+constexpr int64_t kFewestColumns = 512;
 // Tokens of a forward pass over held-out windows.
 constexpr int64_t kEvaluationTokens = 1024;
 // Heap that is neither used nor given back, of what was allocated.
@@ -91,10 +91,11 @@ class Arithmetic {
   }
 
   int64_t LogitsBytes(int64_t tokens) const {
-    const int64_t rows = std::min(
-        tokens, std::max(kLeastChunkRows,
-                         kChunkElements / std::max<int64_t>(1, s_.vocabulary)));
-    return rows * s_.vocabulary * kFloat;
+    const int64_t columns =
+        std::max(std::min(kFewestColumns, s_.vocabulary),
+                 std::min(s_.vocabulary / 24,
+                          kBlockElements / std::max<int64_t>(1, tokens)));
+    return tokens * columns * kFloat;
   }
 
   // What a layer keeps per token. Attention: queries, keys, values, its output

@@ -123,30 +123,32 @@ std::pair<double, Tensor> OnHost(const Tensor& hidden, const Tensor& weight,
   float* out = gradient ? gradients.mutable_data_ptr<float>() : nullptr;
   std::vector<double> losses(tokens);
   const auto total = static_cast<float>(tokens);
-  kernels::ParallelFor(0, tokens, 8, [&](int64_t begin, int64_t end) {
-    std::vector<const float*> rows(kept + 1);
-    std::vector<float> weights(kept + 1);
-    for (int64_t t = begin; t < end; ++t) {
-      TokenGradient of_token = {.top_J = weights.data()};
-      losses[t] =
-          TokenLoss({.top_J = top_logits.data() + t * kept,
-                     .target = target_logits[t],
-                     .rest = all.sums_T[t]},
-                    log_q + t * kept, kept, log_tail[t], options, &of_token);
-      if (!gradient) {
-        continue;
-      }
-      weights[kept] = -static_cast<float>(options.text_share);
-      for (int64_t j = 0; j <= kept; ++j) {
-        rows[j] = head + (j < kept ? ids[t * kept + j] : target[t]) * width;
-        weights[j] /= total;
-      }
-      kernels::ScaleAndAddRows(out + t * width,
-                               static_cast<float>(of_token.rest) / total,
-                               rows.data(), weights.data(),
-                               options.text_share > 0 ? kept + 1 : kept, width);
-    }
-  });
+  kernels::ParallelFor(
+      0, tokens, kernels::GrainOf(width * (kept + 1) / 4),
+      [&](int64_t begin, int64_t end) {
+        std::vector<const float*> rows(kept + 1);
+        std::vector<float> weights(kept + 1);
+        for (int64_t t = begin; t < end; ++t) {
+          TokenGradient of_token = {.top_J = weights.data()};
+          losses[t] = TokenLoss({.top_J = top_logits.data() + t * kept,
+                                 .target = target_logits[t],
+                                 .rest = all.sums_T[t]},
+                                log_q + t * kept, kept, log_tail[t], options,
+                                &of_token);
+          if (!gradient) {
+            continue;
+          }
+          weights[kept] = -static_cast<float>(options.text_share);
+          for (int64_t j = 0; j <= kept; ++j) {
+            rows[j] = head + (j < kept ? ids[t * kept + j] : target[t]) * width;
+            weights[j] /= total;
+          }
+          kernels::ScaleAndAddRows(
+              out + t * width, static_cast<float>(of_token.rest) / total,
+              rows.data(), weights.data(),
+              options.text_share > 0 ? kept + 1 : kept, width);
+        }
+      });
   double sum = 0;
   for (const double loss : losses) {
     sum += loss;

@@ -10,8 +10,6 @@ namespace {
 
 using at::Tensor;
 
-constexpr int64_t kGrain = 8;  // rows per task
-
 Tensor Float(const Tensor& weight) { return weight.to(at::kFloat); }
 
 // The engine takes no undefined inputs: an empty tensor stands for none.
@@ -39,12 +37,13 @@ Tensor DownInput(const Activations& a, const Tensor& weight_T) {
   const float* up = a.up_TF.const_data_ptr<float>();
   const float* weight = DataOrNull(weight_T);
   float* to = out.mutable_data_ptr<float>();
-  kernels::ParallelFor(0, out.size(0), kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      GatedRow(gate + t * width, up + t * width,
-               weight != nullptr ? weight[t] : 1.0f, width, to + t * width);
-    }
-  });
+  kernels::ParallelFor(
+      0, out.size(0), kernels::GrainOf(width), [&](int64_t begin, int64_t end) {
+        for (int64_t t = begin; t < end; ++t) {
+          GatedRow(gate + t * width, up + t * width,
+                   weight != nullptr ? weight[t] : 1.0f, width, to + t * width);
+        }
+      });
   return out;
 }
 
@@ -91,17 +90,18 @@ PartGradients PartBackward(const Tensor& x, const Tensor& gate_FD,
   float* data = middle.mutable_data_ptr<float>();
   float* weight_gradient =
       wanted.weight ? out.weight_T.mutable_data_ptr<float>() : nullptr;
-  kernels::ParallelFor(
-      0, middle.size(0), kGrain, [&](int64_t begin, int64_t end) {
-        for (int64_t t = begin; t < end; ++t) {
-          const double sum = GatedBackwardRow(
-              gate + t * width, up + t * width,
-              weight != nullptr ? weight[t] : 1.0f, width, data + t * width);
-          if (weight_gradient != nullptr) {
-            weight_gradient[t] = static_cast<float>(sum);
-          }
-        }
-      });
+  kernels::ParallelFor(0, middle.size(0), kernels::GrainOf(width),
+                       [&](int64_t begin, int64_t end) {
+                         for (int64_t t = begin; t < end; ++t) {
+                           const double sum = GatedBackwardRow(
+                               gate + t * width, up + t * width,
+                               weight != nullptr ? weight[t] : 1.0f, width,
+                               data + t * width);
+                           if (weight_gradient != nullptr) {
+                             weight_gradient[t] = static_cast<float>(sum);
+                           }
+                         }
+                       });
   if (wanted.down) {
     out.down_DF = at::mm(gradient_TD.t(), middle);
   }

@@ -36,7 +36,7 @@ TEST(TrainingMemoryTest, CountsWhatIsThere) {
   EXPECT_EQ(m.weights, 4 * (frozen + trained));
   EXPECT_EQ(m.optimizer, 8 * trained);
   EXPECT_EQ(m.gradients, 4 * trained);
-  EXPECT_EQ(m.logits, 4 * 1024 * 8192);
+  EXPECT_EQ(m.logits, 4 * 1024 * 512);
   const int64_t layer = 4 * 512 + 8 + 3 * 512 + 2 * 2 * 1376;
   EXPECT_EQ(m.activations, 4 * 1024 * (4 * layer + 4 * 512));
   EXPECT_GT(m.peak, m.process + m.weights + m.optimizer + m.activations);
