@@ -1,0 +1,1 @@
+"""A federation of ten domains, for comparing routers (docs/routers.md)."""

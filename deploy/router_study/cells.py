@@ -1,0 +1,150 @@
+"""What is compared: merges of the same experts that differ in one thing each."""
+
+import pathlib
+
+from router_study import texts
+from router_study.federation import FIRST_LAYER, Anchor, Expert, split_rows
+from router_study.worker import Workers
+
+TEMPERATURES = (0.3, 1, 3)
+
+
+class Cells:
+    """Merged models by label, in groups that are measured together."""
+
+    def __init__(self, workers: Workers, anchor: Anchor, folder: pathlib.Path):
+        self._workers, self._anchor, self._texts = workers, anchor, folder
+        self._losses = {}  # group -> label -> text -> nats per token
+
+    def experts(self, names, prefix: str = "", seed: int = 1, **options) -> dict:
+        return {name: Expert(self._workers, self._anchor, prefix + name,
+                             self._texts / f"seed{seed}" / name, **options) for name in names}
+
+    def model(self, experts: dict, rows: list | None = None, **options) -> dict:
+        """A merge of these experts, with other rows where given."""
+        source = {"directory": str(self._anchor.directory),
+                  "expert_paths": [str(expert.file) for expert in experts.values()]}
+        if rows is not None:
+            source["router_paths"] = [str(path) for path in rows]
+        return source | options
+
+    def measure(self, group: str, experts: dict, models: dict) -> dict:
+        """label -> text -> loss of these models on every expert's held-out text and on
+        public text."""
+        found = {label: {} for label in models}
+        labelled = [{"label": label, "model": model} for label, model in models.items()]
+        read = [self._anchor.directory]
+        for model in models.values():
+            for path in (*model["expert_paths"], *model.get("router_paths", ())):
+                read.append(pathlib.Path(path).parent)
+        common = {"model_directory": str(self._anchor.directory), "models": labelled}
+        texts_ = {name: (common | {"tokens_path": str(expert.tokens),
+                                   "trunk_path": str(expert.trunk), "first_layer": FIRST_LAYER},
+                         expert.site) for name, expert in experts.items()}
+        texts_["public"] = (common | {"tokens_path": str(self._anchor.heldout)},
+                            self._anchor.heldout.parent)
+        for name, (task, folder) in texts_.items():
+            results = self._workers.run("contributor", f"cells/{group}/{name}",
+                                        [{"evaluate_domain": task}], [*read, folder])
+            for loss in results[0]["evaluate_domain"]["losses"]:
+                found[loss["label"]][name] = loss["log_loss"]
+        self._losses[group] = found
+        return found
+
+    def anchor_public(self) -> float:
+        """The anchor's own log-loss on public held-out text."""
+        results = self._workers.run("contributor", "cells/anchor", [{"evaluate_domain": {
+            "model_directory": str(self._anchor.directory),
+            "tokens_path": str(self._anchor.heldout),
+            "models": [{"label": "anchor", "model": {"directory": str(self._anchor.directory)}}]}}],
+            [self._anchor.directory, self._anchor.heldout.parent])
+        return results[0]["evaluate_domain"]["losses"][0]["log_loss"]
+
+    def ridge(self, experts: dict, temperature: float, label: str) -> list:
+        """Row files of a ridge router."""
+        moments = {name: expert.moments() for name, expert in experts.items()}
+        config = self._anchor.config
+        name = f"ridge/{label}-{temperature:g}"
+        self._workers.run("coordinator", name, [{"solve_ridge": {
+            "contributions": [{"contribution": name, "path": str(path)}
+                              for name, path in moments.items()],
+            "public_statistics_path": str(self._anchor.statistics),
+            "num_layers": config["num_hidden_layers"], "hidden_size": config["hidden_size"],
+            "temperature": temperature}}],
+            [self._anchor.statistics, *(path.parent for path in moments.values())])
+        output = self._workers.output(name)
+        return split_rows(output / "router.safetensors", list(experts), output / "rows")
+
+    def tuned(self, experts: dict, label: str, **options) -> tuple:
+        """Row files of a tuned router, and what the worker says about it."""
+        name = f"tuned/{label}"
+        results = self._workers.run("coordinator", name, [{"tune_router": {
+            "model": self.model(experts), "public_tokens_path": str(self._anchor.tokens)}
+            | options}],
+            [self._anchor.directory, self._anchor.tokens.parent,
+             *(expert.file.parent for expert in experts.values())])
+        output = self._workers.output(name)
+        return (split_rows(output / "router.safetensors", list(experts), output / "rows"),
+                results[0]["tune_router"])
+
+
+def main_line(cells: Cells) -> tuple:
+    experts = cells.experts(texts.DOMAINS)
+    model = cells.model
+    losses = cells.measure("main", experts, {
+        "discriminant": model(experts),
+        "top-1": model(experts, top_k=1),
+        "top-3": model(experts, top_k=3),
+        "anchor forced into the top-2": model(experts, top_k=2, force_public=True),
+        "bias not folded": model(experts, [e.unfolded for e in experts.values()]),
+    })
+    return experts, losses
+
+
+def rows_of_others(cells: Cells, anchor: Anchor, experts: dict) -> dict:
+    """Rows fitted in other ways, the experts as they are."""
+    def refit(variant, statistics, **more):
+        return cells.model(experts, [expert.refit(variant, statistics, **more)
+                                     for expert in experts.values()])
+    others = [name for name in anchor.background if name not in texts.OF_OWNERS]
+    half = others[::2]
+    return cells.measure("rows", experts, {
+        "closed form": refit("closed", anchor.statistics, method="CLOSED_FORM"),
+        f"{len(others)} background classes, none of an owner's kind":
+            refit("others", anchor.some("others", others)),
+        f"{len(half)} background classes ({', '.join(half)})":
+            refit("half", anchor.some("half", half)),
+        "public prose alone": refit("prose", anchor.some("prose", [])),
+        f"{len(anchor.background)} classes of 3 windows":
+            refit("short", anchor.some("short", anchor.background, 3)),
+    })
+
+
+def made_by_the_coordinator(cells: Cells, experts: dict, tuning: dict) -> tuple:
+    models = {f"ridge, temperature {t:g}": cells.model(experts, cells.ridge(experts, t, "main"))
+              for t in TEMPERATURES}
+    rows, result = cells.tuned(experts, "main", **tuning)
+    models["tuned"] = cells.model(experts, rows)
+    return cells.measure("coordinator", experts, models), result
+
+
+def trained_rows(cells: Cells) -> tuple:
+    """Experts trained together with rows that start from mean activations."""
+    experts = {name: expert for name, expert in cells.experts(
+        texts.DOMAINS, "trained-", rows="TRAINED").items()}
+    return experts, cells.measure("trained", experts, {"trained": cells.model(experts)})
+
+
+def doubles(cells: Cells, experts: dict) -> tuple:
+    more = experts | cells.experts(texts.DOUBLES)
+    return more, cells.measure("doubles", more, {"with two more German experts": cells.model(more)})
+
+
+def another_seed(cells: Cells) -> tuple:
+    experts = cells.experts(texts.DOMAINS, "seed2-", seed=2)
+    return experts, cells.measure("seed2", experts, {"discriminant, other documents":
+                                                     cells.model(experts)})
+
+
+def own(experts: dict) -> dict:
+    return {name: (expert.anchor_loss, expert.own_loss) for name, expert in experts.items()}

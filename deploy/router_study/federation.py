@@ -1,0 +1,174 @@
+"""Anchor, owners and their experts: everything that the cells of the comparison share."""
+
+import json
+import pathlib
+
+import numpy
+import safetensors.numpy
+
+from router_study.worker import Workers
+
+FIRST_LAYER = 20
+STRIDE = 2
+HELDOUT = 8  # windows of every text that models are measured on
+
+
+class Anchor:
+    """The anchor with its public text and activations, as the coordinator publishes it."""
+
+    def __init__(self, workers: Workers, directory: pathlib.Path, public: pathlib.Path):
+        self.directory = directory
+        self.config = json.loads((directory / "config.json").read_text())
+        self._workers = workers
+        classes = {"prose": public / "prose.jsonl", "heldout": public / "heldout.jsonl"}
+        classes |= {path.stem: path for path in sorted((public / "background").glob("*.jsonl"))}
+        workers.run("coordinator", "anchor", [{"anchor_statistics": {
+            "model_directory": str(directory), "window_tokens": 256, "windows_per_class": 12,
+            "heldout_windows": 16, "sample_stride": STRIDE, "first_layer": FIRST_LAYER,
+            "classes": [{"name": name, "paths": [str(path)]}
+                        for name, path in classes.items()]}}], [directory, public])
+        self.tokens = workers.output("anchor") / "tokens.safetensors"
+        self.statistics = workers.output("anchor") / "statistics.safetensors"
+        self.heldout = workers.output("anchor-heldout") / "tokens.safetensors"
+        if not self.heldout.exists():
+            self.heldout.parent.mkdir(parents=True, exist_ok=True)
+            _, shape, data = read_raw(self.tokens)["heldout"]
+            write_raw({"heldout": ("I32", [HELDOUT, shape[1]], data[:4 * HELDOUT * shape[1]])},
+                      self.heldout)
+        self.background = [name for name in classes if name not in ("prose", "heldout")]
+
+    def some(self, name: str, background: list, windows: int = 12) -> pathlib.Path:
+        """Statistics with these background classes alone, of so many windows each."""
+        path = self._workers.output("anchor-" + name) / "statistics.safetensors"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            kept = {}
+            # bfloat16 has no NumPy type: bytes are cut, not numbers.
+            for tensor, (dtype, shape, data) in read_raw(self.statistics).items():
+                label = tensor.split(".")[2]
+                if label not in background and label not in ("prose", "importance"):
+                    continue
+                if label in background:
+                    rows = shape[0] * windows // 12
+                    data = data[:rows * len(data) // shape[0]]
+                    shape = [rows, *shape[1:]]
+                kept[tensor] = (dtype, shape, data)
+            write_raw(kept, path)
+        return path
+
+
+def read_raw(path: pathlib.Path) -> dict:
+    """Name -> (dtype, shape, bytes) of a safetensors file."""
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:8 + size])
+    return {name: (entry["dtype"], entry["shape"],
+                   data[8 + size + entry["data_offsets"][0]:8 + size + entry["data_offsets"][1]])
+            for name, entry in header.items() if name != "__metadata__"}
+
+
+def write_raw(tensors: dict, path: pathlib.Path) -> None:
+    header, position = {}, 0
+    for name, (dtype, shape, data) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape,
+                        "data_offsets": [position, position + len(data)]}
+        position += len(data)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as out:
+        out.write(len(text).to_bytes(8, "little") + text)
+        for _, _, data in tensors.values():
+            out.write(data)
+
+
+class Expert:
+    """One owner's expert and what it left on its site."""
+
+    def __init__(self, workers: Workers, anchor: Anchor, label: str, folder: pathlib.Path, *,
+                 seed: int = 0, width: int = 256, rows: str = "FIXED", epochs: int = 2,
+                 windows: int = 0, site: str = ""):
+        self.name = label
+        self._workers, self._anchor = workers, anchor
+        self.site = workers.output("sites/" + (site or label))
+        model = str(anchor.directory)
+        self.tokens = self.site / "tokens.safetensors"
+        self.trunk = self.site / "trunk.safetensors"
+        self.activations = self.site / "activations.safetensors"
+        self.rows = self.site / "router.safetensors"
+        self.unfolded = self.site / "router_unfolded.safetensors"
+        workers.run("contributor", "sites/" + (site or label), [
+            {"prepare_text": {"model_directory": model,
+                              "train_paths": [str(folder / "train.jsonl")],
+                              "heldout_paths": [str(folder / "heldout.jsonl")],
+                              "window_tokens": 256, "max_windows_per_document": 1,
+                              "max_train_windows": windows,
+                              "max_heldout_windows": HELDOUT}},
+            {"calibrate": {"model_directory": model, "tokens_path": str(self.tokens),
+                           "first_layer": FIRST_LAYER, "sample_stride": STRIDE,
+                           "write_trunk": True}},
+            {"fit_router": self.fitting(anchor.statistics)},
+        ], [anchor.directory, folder, anchor.statistics])
+        trained = workers.output("training/" + label)
+        train = {"model_directory": model, "tokens_path": str(self.tokens),
+                 "trunk_path": str(self.trunk),
+                 "importance_path": str(self.site / "importance.safetensors"),
+                 "first_layer": FIRST_LAYER, "widths": [width],
+                 "optimizer": {"epochs": epochs}, "rows": rows}
+        if rows == "TRAINED":
+            train["activations_path"] = str(self.activations)
+            self.rows = trained / "expert.router.safetensors"
+        else:
+            train["router_path"] = str(self.rows)
+        workers.run("contributor", "training/" + label, [{"train": train}],
+                    [anchor.directory, self.site], seed)
+        output = workers.output("experts/" + label)
+        self.file = output / "export.safetensors"
+        results = workers.run("contributor", "experts/" + label, [
+            {"export_expert": {"model_directory": model,
+                               "expert_path": str(trained / "expert.safetensors"),
+                               "router_path": str(self.rows)}},
+            {"evaluate_domain": {
+                "model_directory": model, "tokens_path": str(self.tokens),
+                "trunk_path": str(self.trunk), "first_layer": FIRST_LAYER,
+                "models": [{"label": "anchor", "model": {"directory": model}},
+                           {"label": "own", "model": {"directory": model,
+                                                      "expert_paths": [str(self.file)]}}]}},
+        ], [anchor.directory, self.site, trained])
+        losses = {loss["label"]: loss["log_loss"]
+                  for loss in results[1]["evaluate_domain"]["losses"]}
+        self.anchor_loss, self.own_loss = losses["anchor"], losses["own"]
+
+    def fitting(self, statistics: pathlib.Path, **more) -> dict:
+        return {"model_directory": str(self._anchor.directory),
+                "activations_path": str(self.activations),
+                "public_statistics_path": str(statistics), "first_layer": FIRST_LAYER} | more
+
+    def refit(self, variant: str, statistics: pathlib.Path, **more) -> pathlib.Path:
+        """Rows fitted anew, the expert as it is."""
+        name = f"rows/{variant}/{self.name}"
+        self._workers.run("contributor", name,
+                          [{"fit_router": self.fitting(statistics, **more)}],
+                          [self._anchor.directory, self.site, statistics])
+        return self._workers.output(name) / "router.safetensors"
+
+    def moments(self) -> pathlib.Path:
+        """What a ridge router is solved from."""
+        name = "moments/" + self.name
+        self._workers.run("contributor", name, [{"calibrate": {
+            "model_directory": str(self._anchor.directory), "tokens_path": str(self.tokens),
+            "first_layer": FIRST_LAYER, "write_second_moments": True}}],
+            [self._anchor.directory, self.site])
+        return self._workers.output(name) / "second_moments.safetensors"
+
+
+def split_rows(router: pathlib.Path, names: list, folder: pathlib.Path) -> list:
+    """A release's router file as one row file for each expert."""
+    tensors = safetensors.numpy.load_file(router)
+    files = []
+    for index, name in enumerate(names, 1):
+        folder.mkdir(parents=True, exist_ok=True)
+        files.append(folder / f"{name}.safetensors")
+        safetensors.numpy.save_file(
+            {key: numpy.ascontiguousarray(value[index]).reshape(value.shape[1:])
+             for key, value in tensors.items()}, files[-1])
+    return files
