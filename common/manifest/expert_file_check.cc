@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <map>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -107,6 +108,25 @@ Status CheckWidths(const ExpertManifest& manifest,
 
 }  // namespace
 
+std::vector<int64_t> RanksOf(const ExpertManifest& manifest) {
+  std::map<std::string_view, int64_t> factors;
+  for (const ExpertManifest::Tensor& tensor : manifest.tensors) {
+    if (tensor.name.ends_with(".lora_A.weight") && tensor.shape.size() == 2) {
+      factors.emplace(tensor.name, tensor.shape[0]);
+    }
+  }
+  std::vector<int64_t> ranks;
+  if (factors.empty()) {
+    return ranks;
+  }
+  for (size_t l = 0; l < manifest.widths.size(); ++l) {
+    const auto found = factors.find(model_format::ExpertFactorA(
+        static_cast<int64_t>(l), model_format::MlpPart::kGate));
+    ranks.push_back(found == factors.end() ? 0 : found->second);
+  }
+  return ranks;
+}
+
 StatusOr<ExpertFileFacts> DescribeExpertFile(
     const safetensors::File& file, const CancellationToken* cancellation) {
   ExpertFileFacts facts;
@@ -155,10 +175,11 @@ Status CheckExpertForAnchor(const ExpertManifest& manifest,
   config.hidden_size = anchor.model.hidden_size;
   config.intermediate_size = anchor.model.intermediate_size;
   config.num_layers = anchor.model.num_layers;
-  ASSIGN_OR_RETURN(const std::vector<TensorSpec> wanted,
-                   model_format::ExpertTensors(
-                       config, {.widths = manifest.widths},
-                       {.max_width = anchor.expert_policy.max_width}));
+  ASSIGN_OR_RETURN(
+      const std::vector<TensorSpec> wanted,
+      model_format::ExpertTensors(
+          config, {.widths = manifest.widths, .ranks = RanksOf(manifest)},
+          {.max_width = anchor.expert_policy.max_width}));
   RETURN_IF_ERROR(CompareTensors(manifest, wanted, "the widths imply"));
   // Length, header and data; what the header says is checked with the file.
   uint64_t data_bytes = 8;

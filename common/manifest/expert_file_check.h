@@ -32,6 +32,10 @@ StatusOr<ExpertFileFacts> DescribeExpertFile(
     const safetensors::File& file,
     const CancellationToken* cancellation = nullptr);
 
+// Rank of each layer, as the manifest's tensors have it: above 0 where the
+// matrices are given as differences to the anchor's. Empty: in no layer.
+std::vector<int64_t> RanksOf(const ExpertManifest& manifest);
+
 // What the manifest alone promises. FAILED_PRECONDITION when it is for another
 // anchor; INVALID_ARGUMENT when widths are outside the anchor's policy (one per
 // layer, multiples of the block, at most max_width, 0 below first_layer, not

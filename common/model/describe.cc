@@ -27,8 +27,12 @@ StatusOr<NamedExpert> DescribeExpert(const ModelConfig& anchor,
   for (int64_t l = 0; l < anchor.num_layers; ++l) {
     const auto* gate =
         file->Find(model_format::ExpertMlp(l, model_format::MlpPart::kGate));
-    expert.layout.widths.push_back(
-        gate != nullptr && gate->shape.size() == 2 ? gate->shape[0] : 0);
+    const bool difference = file->Find(model_format::ExpertFactorA(
+                                l, model_format::MlpPart::kGate)) != nullptr;
+    expert.layout.widths.push_back(difference ? anchor.intermediate_size
+                                   : gate != nullptr && gate->shape.size() == 2
+                                       ? gate->shape[0]
+                                       : 0);
   }
   return expert;
 }

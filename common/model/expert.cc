@@ -1,8 +1,12 @@
+#include <cstddef>
+#include <span>
 #include <utility>
 
 #include "common/model/errors.h"
+#include "common/model/expert_beside.h"
 #include "common/model/load.h"
 #include "common/model/tensor_io.h"
+#include "common/model_format/low_rank.h"
 #include "common/model_format/parameter_names.h"
 
 namespace tributary::model {
@@ -25,17 +29,88 @@ Status CheckShape(const File& file, const std::string& name,
       info.shape.ToString(), wanted.ToString());
 }
 
+// A matrix that the file gives as a difference to `base` [rows, columns].
+StatusOr<Tensor> ReadDifference(const File& file, int64_t l, MlpPart part,
+                                const Tensor& base, const LoadOptions& options,
+                                size_t* used) {
+  const std::string names[] = {model_format::ExpertFactorA(l, part),
+                               model_format::ExpertFactorB(l, part)};
+  const safetensors::TensorInfo* factors[] = {file.Find(names[0]),
+                                              file.Find(names[1])};
+  const int64_t rank = factors[0] != nullptr && !factors[0]->shape.empty()
+                           ? factors[0]->shape[0]
+                           : 0;
+  const safetensors::Shape shapes[] = {{rank, base.size(1)},
+                                       {base.size(0), rank}};
+  for (int i = 0; i < 2; ++i) {
+    if (factors[i] == nullptr || rank < 1) {
+      return InvalidArgument("{}: has no usable tensor \"{}\"",
+                             file.path().string(), names[i]);
+    }
+    RETURN_IF_ERROR(CheckShape(file, names[i], *factors[i], shapes[i]));
+    if (factors[i]->dtype != safetensors::DType::kBF16) {
+      return InvalidArgument("{}: \"{}\" is {}, wanted BF16",
+                             file.path().string(), names[i],
+                             safetensors::DTypeName(factors[i]->dtype));
+    }
+  }
+  const Tensor host = base.to(at::kCPU).contiguous();
+  ASSIGN_OR_RETURN(const safetensors::DType base_dtype,
+                   FromScalarType(host.scalar_type()));
+  Tensor out = at::empty(host.sizes(), at::kBFloat16);
+  const auto bytes = [](const Tensor& tensor) {
+    return std::span(static_cast<std::byte*>(tensor.data_ptr()),
+                     tensor.nbytes());
+  };
+  RETURN_IF_ERROR(model_format::ExpandRows({.rows = host.size(0),
+                                            .columns = host.size(1),
+                                            .rank = rank,
+                                            .base_dtype = base_dtype,
+                                            .base = bytes(host),
+                                            .a = file.Bytes(*factors[0]),
+                                            .b = file.Bytes(*factors[1])},
+                                           0, host.size(0), bytes(out)));
+  *used += 2;
+  return out.to(at::TensorOptions(options.device).dtype(options.dtype));
+}
+
+// A layer's gated MLP that the file gives as differences to the anchor's.
+StatusOr<std::optional<Ffn>> ReadDifferences(const CausalLm* anchor,
+                                             const File& file, int64_t l,
+                                             const LoadOptions& options,
+                                             size_t* used) {
+  if (anchor == nullptr || l >= anchor->num_layers() ||
+      !anchor->layers[static_cast<size_t>(l)].ffn.gate_FD.defined()) {
+    return FailedPrecondition(
+        "{}: layer {} is given as differences to an anchor's FFN, which is not "
+        "at hand",
+        file.path().string(), l);
+  }
+  const Ffn& base = anchor->layers[static_cast<size_t>(l)].ffn;
+  const auto read = [&](MlpPart part, const Tensor& of) {
+    return ReadDifference(file, l, part, of, options, used);
+  };
+  Ffn ffn;
+  ASSIGN_OR_RETURN(ffn.gate_FD, read(MlpPart::kGate, base.gate_FD));
+  ASSIGN_OR_RETURN(ffn.up_FD, read(MlpPart::kUp, base.up_FD));
+  ASSIGN_OR_RETURN(ffn.down_DF, read(MlpPart::kDown, base.down_DF));
+  return std::optional<Ffn>(std::move(ffn));
+}
+
 // One layer's gated MLP, or nothing where the file has none. Adds the tensors
-// it used to `used`.
+// it used to `used`. `beside`: the model with the anchor's FFNs, or null.
 StatusOr<std::optional<Ffn>> ReadMlp(const ModelConfig& anchor,
-                                     const File& file, int64_t l,
-                                     const LoadOptions& options, size_t* used) {
+                                     const CausalLm* beside, const File& file,
+                                     int64_t l, const LoadOptions& options,
+                                     size_t* used) {
   const auto find = [&](MlpPart part) {
     return file.Find(model_format::ExpertMlp(l, part));
   };
   const auto* gate = find(MlpPart::kGate);
   if (gate == nullptr) {
-    return std::optional<Ffn>();
+    return file.Find(model_format::ExpertFactorA(l, MlpPart::kGate)) == nullptr
+               ? StatusOr<std::optional<Ffn>>(std::nullopt)
+               : ReadDifferences(beside, file, l, options, used);
   }
   const int64_t width = gate->shape.empty() ? 0 : gate->shape[0];
   if (width < 1 || width > anchor.intermediate_size) {
@@ -89,20 +164,10 @@ Status ReadRow(const ModelConfig& anchor, const File& file, int64_t l,
   return absl::OkStatus();
 }
 
-}  // namespace
-
-std::vector<int64_t> Expert::widths() const {
-  std::vector<int64_t> widths;
-  for (const auto& layer : layers) {
-    widths.push_back(layer.has_value() ? layer->width() : 0);
-  }
-  return widths;
-}
-
-StatusOr<Expert> LoadExpert(const ModelConfig& anchor,
-                            const std::filesystem::path& path,
-                            const std::filesystem::path& router_path,
-                            const LoadOptions& options) {
+StatusOr<Expert> Load(const ModelConfig& anchor, const CausalLm* beside,
+                      const std::filesystem::path& path,
+                      const std::filesystem::path& router_path,
+                      const LoadOptions& options) {
   return CatchTorch([&]() -> StatusOr<Expert> {
     ASSIGN_OR_RETURN(const auto file, File::Open(path));
     std::shared_ptr<const File> routers = file;
@@ -115,7 +180,7 @@ StatusOr<Expert> LoadExpert(const ModelConfig& anchor,
     size_t own_rows = 0;
     for (int64_t l = 0; l < anchor.num_layers; ++l) {
       ASSIGN_OR_RETURN(std::optional<Ffn> ffn,
-                       ReadMlp(anchor, *file, l, options, &used));
+                       ReadMlp(anchor, beside, *file, l, options, &used));
       Tensor row;
       Tensor bias;
       RETURN_IF_ERROR(
@@ -148,6 +213,30 @@ StatusOr<Expert> LoadExpert(const ModelConfig& anchor,
     }
     return expert;
   });
+}
+
+}  // namespace
+
+std::vector<int64_t> Expert::widths() const {
+  std::vector<int64_t> widths;
+  for (const auto& layer : layers) {
+    widths.push_back(layer.has_value() ? layer->width() : 0);
+  }
+  return widths;
+}
+
+StatusOr<Expert> LoadExpert(const ModelConfig& anchor,
+                            const std::filesystem::path& path,
+                            const std::filesystem::path& router_path,
+                            const LoadOptions& options) {
+  return Load(anchor, nullptr, path, router_path, options);
+}
+
+StatusOr<Expert> LoadExpertBeside(const CausalLm& anchor,
+                                  const std::filesystem::path& path,
+                                  const std::filesystem::path& router_path,
+                                  const LoadOptions& options) {
+  return Load(anchor.config, &anchor, path, router_path, options);
 }
 
 Status AttachExpert(CausalLm& lm, Expert expert) {

@@ -5,6 +5,7 @@
 #include "common/base/files.h"
 #include "common/model/attention.h"
 #include "common/model/errors.h"
+#include "common/model/expert_beside.h"
 #include "common/model/load_release.h"
 #include "common/model/tensor_io.h"
 #include "common/model_format/hf_directory.h"
@@ -151,8 +152,9 @@ StatusOr<CausalLm> LoadSource(const Source& source,
   for (size_t i = 0; i < experts; ++i) {
     ASSIGN_OR_RETURN(
         Expert expert,
-        LoadExpert(lm.config, source.expert_paths[i],
-                   routers > 0 ? source.router_paths[i] : fs::path(), options));
+        LoadExpertBeside(lm, source.expert_paths[i],
+                         routers > 0 ? source.router_paths[i] : fs::path(),
+                         options));
     RETURN_IF_ERROR(AttachExpert(lm, std::move(expert)));
   }
   if (source.top_k > 0) {

@@ -1,6 +1,7 @@
 #include "common/model/load_release.h"
 
 #include "common/base/files.h"
+#include "common/model/expert_beside.h"
 #include "common/model/tensor_io.h"
 #include "common/model_format/parameter_names.h"
 
@@ -74,7 +75,7 @@ StatusOr<CausalLm> LoadRelease(const fs::path& directory,
   for (const auto& entry : manifest.experts) {
     const fs::path path = directory / kReleaseExpertFolder /
                           (entry.contribution + ".safetensors");
-    ASSIGN_OR_RETURN(Expert expert, LoadExpert(lm.config, path, {}, options));
+    ASSIGN_OR_RETURN(Expert expert, LoadExpertBeside(lm, path, {}, options));
     if (expert.widths() != entry.widths) {
       return InvalidArgument(
           "{}: its widths are not those that the manifest lists",

@@ -4,6 +4,7 @@
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "common/model_format/hf_directory.h"
 #include "common/model_format/parameter_names.h"
@@ -15,6 +16,13 @@ using safetensors::DType;
 using safetensors::Shape;
 using safetensors::TensorInfo;
 using safetensors::TensorSpec;
+
+constexpr MlpPart kParts[] = {MlpPart::kGate, MlpPart::kUp, MlpPart::kDown};
+
+// Of the three matrices of a layer, or of their factors.
+int64_t MatrixElements(int64_t hidden_size, int64_t width, int64_t rank) {
+  return 3 * (rank > 0 ? rank * (hidden_size + width) : hidden_size * width);
+}
 
 std::string Describe(DType dtype, const Shape& shape) {
   return fmt::format("{} {}", safetensors::DTypeName(dtype), shape.ToString());
@@ -77,6 +85,23 @@ Status CheckLayout(const ModelConfig& anchor, const ExpertLayout& layout,
           width, block, max_width);
     }
   }
+  if (!layout.ranks.empty() && layout.ranks.size() != layout.widths.size()) {
+    return InvalidArgument("got ranks for {} layers, wanted {} or none",
+                           layout.ranks.size(), layers);
+  }
+  const int64_t h = anchor.hidden_size;
+  for (int64_t l = 0; l < layers; ++l) {
+    const int64_t rank = layout.rank(l);
+    const int64_t width = layout.widths[static_cast<size_t>(l)];
+    if (rank < 0 || (rank > 0 && (width != anchor.intermediate_size ||
+                                  rank > (h * width - 1) / (h + width)))) {
+      return InvalidArgument(
+          "layer {}: got rank {} at width {}, wanted one below {} at the "
+          "anchor's width {}",
+          l, rank, width, h * width / std::max<int64_t>(1, h + width),
+          anchor.intermediate_size);
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -88,7 +113,16 @@ StatusOr<std::vector<TensorSpec>> ExpertTensors(const ModelConfig& anchor,
   std::vector<TensorSpec> tensors;
   for (int64_t l = 0; l < anchor.num_layers; ++l) {
     const int64_t w = layout.widths[static_cast<size_t>(l)];
-    if (w > 0) {
+    const int64_t r = layout.rank(l);
+    if (r > 0) {
+      for (const MlpPart part : kParts) {
+        const bool down = part == MlpPart::kDown;
+        tensors.push_back(
+            {ExpertFactorA(l, part), DType::kBF16, {r, down ? w : h}});
+        tensors.push_back(
+            {ExpertFactorB(l, part), DType::kBF16, {down ? h : w, r}});
+      }
+    } else if (w > 0) {
       tensors.push_back({ExpertMlp(l, MlpPart::kGate), DType::kBF16, {w, h}});
       tensors.push_back({ExpertMlp(l, MlpPart::kUp), DType::kBF16, {w, h}});
       tensors.push_back({ExpertMlp(l, MlpPart::kDown), DType::kBF16, {h, w}});
@@ -108,17 +142,29 @@ StatusOr<ExpertLayout> ReadExpertLayout(const ModelConfig& anchor,
   }
   ExpertLayout layout;
   // Any of the three matrices tells the width, so that the message names the
-  // one that is missing.
-  const auto size = [&](int64_t l, MlpPart part, size_t dimension) {
-    const auto found = by_name.find(ExpertMlp(l, part));
+  // one that is missing; likewise any of six factors the rank.
+  const auto size = [&](const std::string& name, size_t dimension) {
+    const auto found = by_name.find(name);
     return found != by_name.end() && found->second->shape.size() == 2
                ? found->second->shape[dimension]
                : 0;
   };
+  std::vector<int64_t> ranks;
   for (int64_t l = 0; l < anchor.num_layers; ++l) {
-    layout.widths.push_back(
-        std::max({size(l, MlpPart::kGate, 0), size(l, MlpPart::kUp, 0),
-                  size(l, MlpPart::kDown, 1)}));
+    int64_t width = 0;
+    int64_t rank = 0;
+    for (const MlpPart part : kParts) {
+      width = std::max(
+          width, size(ExpertMlp(l, part), part == MlpPart::kDown ? 1 : 0));
+      rank = std::max({rank, size(ExpertFactorA(l, part), 0),
+                       size(ExpertFactorB(l, part), 1)});
+    }
+    layout.widths.push_back(rank > 0 ? anchor.intermediate_size : width);
+    ranks.push_back(rank);
+  }
+  if (std::any_of(ranks.begin(), ranks.end(),
+                  [](int64_t r) { return r > 0; })) {
+    layout.ranks = std::move(ranks);
   }
   ASSIGN_OR_RETURN(const std::vector<TensorSpec> wanted,
                    ExpertTensors(anchor, layout, limits));
@@ -154,11 +200,19 @@ StatusOr<ExpertLayout> ReadExpertLayout(const ModelConfig& anchor,
   return layout;
 }
 
+uint64_t LayerBytes(int64_t hidden_size, int64_t width, int64_t rank) {
+  constexpr uint64_t kBf16Bytes = 2;
+  return kBf16Bytes *
+         static_cast<uint64_t>(MatrixElements(hidden_size, width, rank));
+}
+
 ExpertParameters CountExpertParameters(const ModelConfig& anchor,
                                        const ExpertLayout& layout) {
   ExpertParameters count;
-  for (const int64_t width : layout.widths) {
-    count.mlp += 3 * width * anchor.hidden_size;
+  for (int64_t l = 0; l < static_cast<int64_t>(layout.widths.size()); ++l) {
+    count.mlp +=
+        MatrixElements(anchor.hidden_size,
+                       layout.widths[static_cast<size_t>(l)], layout.rank(l));
     count.router += anchor.hidden_size + 1;
   }
   return count;

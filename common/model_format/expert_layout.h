@@ -14,12 +14,18 @@ namespace tributary::model_format {
 // same.
 struct ExpertLayout {
   std::vector<int64_t> widths;
+  // Empty, or per layer: above 0 where the matrices are given as differences
+  // of that rank to the anchor's FFN, whose width the expert then has.
+  std::vector<int64_t> ranks = {};
 
   // `width` in layers `first_layer` and up, 0 below.
   static ExpertLayout Uniform(int64_t num_layers, int64_t first_layer,
                               int64_t width);
   // The first layer with weights; the number of layers when there is none.
   int64_t first_layer() const;
+  int64_t rank(int64_t layer) const {
+    return ranks.empty() ? 0 : ranks[static_cast<size_t>(layer)];
+  }
 
   friend bool operator==(const ExpertLayout&, const ExpertLayout&) = default;
 };
@@ -37,13 +43,14 @@ struct LayoutLimits {
 };
 
 // INVALID_ARGUMENT unless there is one width per layer, each a multiple of the
-// block and within the limits.
+// block and within the limits, and ranks only where the width is the anchor's
+// and the factors are smaller than the matrices.
 Status CheckLayout(const ModelConfig& anchor, const ExpertLayout& layout,
                    const LayoutLimits& limits = {});
 
 // The tensors of an expert file in the order in which it stores them: by layer,
-// gate_proj, up_proj, down_proj (bf16, only where the width is not 0), router
-// weight and bias (fp32).
+// gate_proj, up_proj, down_proj (bf16, only where the width is not 0; where
+// there is a rank, factors A and B of each), router weight and bias (fp32).
 StatusOr<std::vector<safetensors::TensorSpec>> ExpertTensors(
     const ModelConfig& anchor, const ExpertLayout& layout,
     const LayoutLimits& limits = {});
@@ -57,7 +64,11 @@ StatusOr<ExpertLayout> ReadExpertLayout(
     const std::vector<safetensors::TensorInfo>& tensors,
     const LayoutLimits& limits = {});
 
-// Weights of the expert's matrices and of its router rows, in elements.
+// Bytes of a layer's matrices or factors, which come before its row.
+uint64_t LayerBytes(int64_t hidden_size, int64_t width, int64_t rank);
+
+// Weights of the expert's matrices, or of their factors, and of its router
+// rows, in elements.
 struct ExpertParameters {
   int64_t mlp = 0;
   int64_t router = 0;

@@ -81,6 +81,14 @@ std::string ExpertMlp(int64_t l, MlpPart part) {
   return fmt::format("layers.{}.{}.weight", l, ProjName(part));
 }
 
+std::string ExpertFactorA(int64_t l, MlpPart part) {
+  return fmt::format("layers.{}.{}.lora_A.weight", l, ProjName(part));
+}
+
+std::string ExpertFactorB(int64_t l, MlpPart part) {
+  return fmt::format("layers.{}.{}.lora_B.weight", l, ProjName(part));
+}
+
 std::string RouterWeight(int64_t l) {
   return fmt::format("layers.{}.router.weight", l);
 }

@@ -49,6 +49,10 @@ std::string FusedRouter(int64_t l);
 // Expert files of this project: gate and up [w_l, h], down [h, w_l], router
 // embedding [h], router bias [].
 std::string ExpertMlp(int64_t l, MlpPart part);
+// The same matrix as a difference of rank r to the anchor's: W0 + B A with A
+// [r, columns] and B [rows, r].
+std::string ExpertFactorA(int64_t l, MlpPart part);
+std::string ExpertFactorB(int64_t l, MlpPart part);
 // In expert files [h] and [], in a release's router file [E, h] and [E].
 std::string RouterWeight(int64_t l);
 std::string RouterBias(int64_t l);

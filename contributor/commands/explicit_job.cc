@@ -145,12 +145,13 @@ StatusOr<std::string> ExplicitJob::AddRouter(const ExplicitOptions& options) {
 }
 
 void ExplicitJob::AddExport(const std::string& expert,
-                            const std::string& router) {
+                            const std::string& router, int rank) {
   job::ExportExpert* task = job_.add_tasks()->mutable_export_expert();
   task->set_model_directory(model_);
   task->set_expert_path(expert);
   task->set_router_path(router);
   task->set_output_name("export");
+  task->set_rank(rank);
 }
 
 StatusOr<job::Result> ExplicitJob::Run(const cli::CommandContext& context,

@@ -40,7 +40,8 @@ class ExplicitJob {
   // Rows from --router, or fitted with the model's public statistics; returns
   // the router's path. FAILED_PRECONDITION when there is neither.
   StatusOr<std::string> AddRouter(const ExplicitOptions& options);
-  void AddExport(const std::string& expert, const std::string& router);
+  void AddExport(const std::string& expert, const std::string& router,
+                 int rank = 0);
 
   // A file of the work folder that is kept beside --output, under its name and
   // `suffix`, where the job makes it.

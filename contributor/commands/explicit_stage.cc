@@ -144,7 +144,7 @@ Status RunExplicitExport(const cli::CommandContext& context,
   if (!options.router.empty()) {
     ASSIGN_OR_RETURN(router, job.Input(options.router, "--router"));
   }
-  job.AddExport(expert, router);
+  job.AddExport(expert, router, options.rank);
   ASSIGN_OR_RETURN(const job::Result result, job.Run(context, kExportFile));
   PrintWritten(context, options.output,
                ExportFacts(Last(result).export_expert()));

@@ -35,6 +35,7 @@ struct ExplicitOptions {
   int first_layer = 0;
   int64_t width = 0;
   double fraction = 0;
+  int rank = 0;
   int64_t budget = 0;
   std::string form = "tail";
   double text_share = 0.5;

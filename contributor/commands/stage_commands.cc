@@ -311,6 +311,11 @@ void AddStageCommands(cli::CommandLine& line) {
                       "Expert with or without rows");
   command->add_option("--router", exporting->files.router,
                       "Router rows (default: those of the expert)");
+  command
+      ->add_option("--rank", exporting->files.rank,
+                   "Write layers of the anchor's width as differences of this "
+                   "rank to the anchor's network")
+      ->check(CLI::PositiveNumber);
   AddImport(line);
   AddOverlap(line);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 #include <string>
 
@@ -11,6 +12,7 @@
 #include "common/safetensors/float_convert.h"
 #include "common/safetensors/reader.h"
 #include "common/safetensors/writer.h"
+#include "contributor/export/low_rank_factors.h"
 #include "contributor/pruning/expert_weights.h"
 
 namespace tributary::contributor {
@@ -59,6 +61,24 @@ Status CheckWritten(const std::filesystem::path& path,
                           path.string());
 }
 
+// Layers of the anchor's width get `rank`.
+Status SetRanks(const model_format::ModelConfig& anchor, int64_t rank,
+                model_format::ExpertLayout& layout) {
+  bool any = false;
+  for (const int64_t width : layout.widths) {
+    const bool full = width == anchor.intermediate_size;
+    layout.ranks.push_back(full ? rank : 0);
+    any = any || full;
+  }
+  if (!any) {
+    return InvalidArgument(
+        "rank {}: no layer of the expert has the anchor's width {}, and only "
+        "those can be differences to it; export without a rank",
+        rank, anchor.intermediate_size);
+  }
+  return model_format::CheckLayout(anchor, layout);
+}
+
 }  // namespace
 
 StatusOr<ExportedExpert> ExportExpert(
@@ -75,7 +95,14 @@ StatusOr<ExportedExpert> ExportExpert(
         "{}: has no router rows; name the file that does (router)",
         options.expert_path.string());
   }
-  const model_format::ExpertLayout& layout = expert.layout();
+  model_format::ExpertLayout layout = expert.layout();
+  std::map<std::string, std::vector<std::byte>> factors;
+  if (options.rank > 0) {
+    RETURN_IF_ERROR(SetRanks(anchor, options.rank, layout));
+    ASSIGN_OR_RETURN(
+        factors, LowRankFactors(options.model_directory, options.expert_path,
+                                options.router_path, options.rank));
+  }
   ASSIGN_OR_RETURN(const std::vector<TensorSpec> specs,
                    model_format::ExpertTensors(anchor, layout));
   std::vector<std::vector<std::byte>> data;
@@ -87,13 +114,17 @@ StatusOr<ExportedExpert> ExportExpert(
     zero_rows.insert(model_format::RouterBias(l));
   }
   for (const TensorSpec& spec : specs) {
+    parameters += spec.shape.Elements().value_or(0);
+    if (const auto factor = factors.find(spec.name); factor != factors.end()) {
+      data.push_back(std::move(factor->second));
+      continue;
+    }
     const bool row = spec.dtype == safetensors::DType::kF32;
     ASSIGN_OR_RETURN(std::vector<std::byte> bytes,
                      Convert(row && router ? *router : expert.file(), spec));
     if (zero_rows.contains(spec.name)) {
       std::ranges::fill(bytes, std::byte{0});
     }
-    parameters += spec.shape.Elements().value_or(0);
     data.push_back(std::move(bytes));
   }
   for (size_t i = 0; i < specs.size(); ++i) {

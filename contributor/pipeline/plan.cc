@@ -185,6 +185,7 @@ class Planner {
                               ? store_.Output(kTrain, kTrainedRowsFile)
                               : store_.Output(kFitRouter, kRouterFile));
     task->set_output_name("export");
+    task->set_rank(settings_.rank);
     return stage;
   }
 

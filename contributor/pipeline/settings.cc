@@ -56,6 +56,14 @@ Status CheckShape(const Settings& settings, const AnchorFacts& anchor) {
         "got {}; choose TRAIN for a full-width expert",
         anchor.intermediate_size, settings.width);
   }
+  if (settings.rank > 0 &&
+      (!settings.widths.empty() || settings.chooses_widths() ||
+       settings.width != anchor.intermediate_size)) {
+    return InvalidArgument(
+        "expert.rank: got {} with width {}, wanted the anchor's width {} in "
+        "every layer: differences to its network are of that width",
+        settings.rank, settings.width, anchor.intermediate_size);
+  }
   return absl::OkStatus();
 }
 
@@ -92,6 +100,7 @@ StatusOr<Settings> ResolveSettings(const config::ContributorConfig& config,
   }
   settings.parameter_budget = expert.parameter_budget();
   settings.quality_bound = expert.quality_bound();
+  settings.rank = expert.rank();
   settings.first_layer =
       expert.first_layer() > 0 ? expert.first_layer() : anchor.first_layer;
   settings.router = expert.router() == "closed_form"

@@ -46,6 +46,8 @@ struct Settings {
   // Widths that the prune stage chooses; 0: not this way.
   int64_t parameter_budget = 0;
   double quality_bound = 0;
+  // Of layers that leave as differences to the anchor's FFN; 0: none do.
+  int32_t rank = 0;
 
   bool chooses_widths() const {
     return parameter_budget > 0 || quality_bound > 0;

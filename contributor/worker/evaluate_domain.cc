@@ -4,6 +4,7 @@
 
 #include "common/evaluation/log_loss.h"
 #include "common/model/errors.h"
+#include "common/model/expert_beside.h"
 #include "common/model/load.h"
 #include "common/model/load_release.h"
 #include "contributor/calibration/tensor_file.h"
@@ -76,12 +77,12 @@ StatusOr<model::CausalLm> LoadEvaluated(const model::CausalLm& anchor,
                            model.expert_paths.size());
   }
   for (size_t i = 0; i < model.expert_paths.size(); ++i) {
-    ASSIGN_OR_RETURN(
-        model::Expert expert,
-        model::LoadExpert(anchor.config, model.expert_paths[i],
-                          model.router_paths.empty() ? std::filesystem::path()
-                                                     : model.router_paths[i],
-                          {.device = anchor.device()}));
+    ASSIGN_OR_RETURN(model::Expert expert,
+                     model::LoadExpertBeside(anchor, model.expert_paths[i],
+                                             model.router_paths.empty()
+                                                 ? std::filesystem::path()
+                                                 : model.router_paths[i],
+                                             {.device = anchor.device()}));
     const std::vector<int64_t> widths = expert.widths();
     for (int64_t l = 0; l < first_layer; ++l) {
       if (widths[l] != 0) {

@@ -222,7 +222,8 @@ Status RunExport(const job::Task& task, const TaskContext& context,
   ASSIGN_OR_RETURN(const ExportedExpert exported,
                    ExportExpert({.model_directory = request.model_directory(),
                                  .expert_path = request.expert_path(),
-                                 .router_path = request.router_path()},
+                                 .router_path = request.router_path(),
+                                 .rank = request.rank()},
                                 stem + ".safetensors"));
   auto* message = result->mutable_export_expert();
   message->set_path(stem + ".safetensors");

@@ -5,6 +5,7 @@
 
 #include "common/base/files.h"
 #include "common/model_format/expert_layout.h"
+#include "common/model_format/low_rank.h"
 #include "common/safetensors/float_convert.h"
 
 namespace tributary::coordinator {
@@ -183,7 +184,8 @@ void MixtureTensors::AddLayer(int64_t l) {
         origin = {.kind = Origin::Kind::kExpert,
                   .name = names::ExpertMlp(l, part),
                   .expert = static_cast<size_t>(e - 1),
-                  .part = part};
+                  .part = part,
+                  .layer = l};
       }
       Add(names::MixtureExpert(type_, l, e, part), dtype_,
           part == MlpPart::kDown ? Shape{h, width} : Shape{width, h},
@@ -197,8 +199,7 @@ Status MixtureTensors::EmitExpert(const Origin& origin,
   const safetensors::File& file = *experts_[origin.expert];
   const safetensors::TensorInfo* info = file.Find(origin.name);
   if (info == nullptr) {
-    return NotFound("{}: has no tensor \"{}\"", file.path().string(),
-                    origin.name);
+    return EmitDifference(origin, sink);
   }
   const std::span<const std::byte> bytes = file.Bytes(*info);
   const auto size = static_cast<int64_t>(safetensors::DTypeSize(dtype_));
@@ -224,6 +225,39 @@ Status MixtureTensors::EmitExpert(const Origin& origin,
 }
 
 Status MixtureTensors::Emit(size_t index, const ByteSink& sink) const {
+Status MixtureTensors::EmitDifference(const Origin& origin,
+                                      const ByteSink& sink) const {
+  const safetensors::File& file = *experts_[origin.expert];
+  const safetensors::TensorInfo* a =
+      file.Find(names::ExpertFactorA(origin.layer, origin.part));
+  const safetensors::TensorInfo* b =
+      file.Find(names::ExpertFactorB(origin.layer, origin.part));
+  if (a == nullptr || b == nullptr) {
+    return NotFound("{}: has neither \"{}\" nor factors of it",
+                    file.path().string(), origin.name);
+  }
+  ASSIGN_OR_RETURN(const model_format::TensorReference base,
+                   anchor_->Find(names::DenseMlp(origin.layer, origin.part)));
+  const model_format::LowRankMatrix matrix = {.rows = b->shape[0],
+                                              .columns = a->shape[1],
+                                              .rank = a->shape[0],
+                                              .base_dtype = base.info->dtype,
+                                              .base = base.bytes(),
+                                              .a = file.Bytes(*a),
+                                              .b = file.Bytes(*b)};
+  const int64_t rows_at_once = std::max<int64_t>(
+      1, static_cast<int64_t>(kPieceElements) / matrix.columns);
+  std::vector<std::byte> bytes;
+  for (int64_t row = 0; row < matrix.rows; row += rows_at_once) {
+    const int64_t end = std::min(matrix.rows, row + rows_at_once);
+    bytes.resize(static_cast<size_t>((end - row) * matrix.columns) *
+                 safetensors::DTypeSize(DType::kBF16));
+    RETURN_IF_ERROR(model_format::ExpandRows(matrix, row, end, bytes));
+    RETURN_IF_ERROR(Convert(DType::kBF16, bytes, dtype_, sink));
+  }
+  return absl::OkStatus();
+}
+
   const Origin& origin = origins_[index];
   switch (origin.kind) {
     case Origin::Kind::kRouter:

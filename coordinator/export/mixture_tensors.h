@@ -61,7 +61,7 @@ class MixtureTensors {
     std::string name;   // in the anchor or the expert file
     size_t expert = 0;  // kExpert
     MlpPart part = MlpPart::kGate;
-    int64_t layer = 0;  // kRouter
+    int64_t layer = 0;  // kRouter, kExpert
   };
 
   MixtureTensors(manifest::ReleaseManifest manifest,
@@ -74,6 +74,8 @@ class MixtureTensors {
            Origin origin);
   void AddLayer(int64_t l);
   Status EmitExpert(const Origin& origin, const ByteSink& sink) const;
+  // The matrix that a file gives as a difference to the anchor's.
+  Status EmitDifference(const Origin& origin, const ByteSink& sink) const;
 
   const manifest::ReleaseManifest manifest_;
   const std::unique_ptr<model_format::HfDirectory> anchor_;

@@ -6,11 +6,14 @@
 
 #include <cerrno>
 #include <cstring>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "common/base/files.h"
 #include "common/base/json.h"
+#include "common/manifest/expert_file_check.h"
+#include "common/model_format/expert_layout.h"
 #include "common/model_format/parameter_names.h"
 
 namespace tributary::coordinator {
@@ -45,6 +48,33 @@ const Json* StringField(const Json& object, const char* name) {
   return found != object.end() && found->is_string() ? &*found : nullptr;
 }
 
+// Part of the name of every factor (model_format::ExpertFactorA).
+constexpr std::string_view kFactor = ".lora_A.weight";
+
+// As manifest::RanksOf, from the manifest's JSON.
+StatusOr<std::vector<int64_t>> RanksOf(const Json& manifest, size_t layers) {
+  std::map<std::string, int64_t> factors;
+  const auto tensors = manifest.find("tensors");
+  if (tensors != manifest.end() && tensors->is_array()) {
+    for (const Json& tensor : *tensors) {
+      const Json* name =
+          tensor.is_object() ? StringField(tensor, "name") : nullptr;
+      const auto shape = name != nullptr ? tensor.find("shape") : tensor.end();
+      if (name != nullptr && shape != tensor.end() && shape->is_array() &&
+          shape->size() == 2 && (*shape)[0].is_number_unsigned()) {
+        factors.emplace(name->get<std::string>(), (*shape)[0].get<int64_t>());
+      }
+    }
+  }
+  std::vector<int64_t> ranks;
+  for (size_t l = 0; l < layers; ++l) {
+    const auto found = factors.find(model_format::ExpertFactorA(
+        static_cast<int64_t>(l), model_format::MlpPart::kGate));
+    ranks.push_back(found == factors.end() ? 0 : found->second);
+  }
+  return ranks;
+}
+
 }  // namespace
 
 StatusOr<MergeExpert> MergeExpertOf(const manifest::ExpertManifest& manifest,
@@ -56,7 +86,8 @@ StatusOr<MergeExpert> MergeExpertOf(const manifest::ExpertManifest& manifest,
                                .blob = manifest.blob,
                                .manifest_digest = digest,
                                .widths = manifest.widths},
-                     .rows = RowsInExpertFile{file, manifest.router_digest}};
+                     .rows = RowsInExpertFile{file, manifest.router_digest,
+                                              manifest::RanksOf(manifest)}};
 }
 
 StatusOr<MergeExpert> MergeExpertOfJson(std::string_view manifest_json,
@@ -97,6 +128,10 @@ StatusOr<MergeExpert> MergeExpertOfJson(std::string_view manifest_json,
     }
     expert.entry.widths.push_back(width.get<int64_t>());
   }
+  // Only manifests with factors are worth a look at their many tensors.
+  if (manifest_json.find(kFactor) != std::string_view::npos) {
+    ASSIGN_OR_RETURN(rows.ranks, RanksOf(value, expert.entry.widths.size()));
+  }
   ASSIGN_OR_RETURN(expert.entry.blob, manifest::BlobName::Parse(blob));
   expert.entry.manifest_digest = manifest_digest;
   expert.rows = std::move(rows);
@@ -111,12 +146,11 @@ RowReader::RowReader(const MergeExpert& expert, int64_t num_layers,
       layer_bytes_(static_cast<uint64_t>(hidden_size + 1) * sizeof(float)) {}
 
 uint64_t RowReader::MatrixBytes(int64_t layer) const {
-  constexpr uint64_t kMatrices = 3;
-  constexpr uint64_t kBf16Bytes = 2;
-  return kMatrices * kBf16Bytes *
-         static_cast<uint64_t>(
-             expert_.entry.widths[static_cast<size_t>(layer)]) *
-         static_cast<uint64_t>(hidden_size_);
+  const auto l = static_cast<size_t>(layer);
+  const auto* source = std::get_if<RowsInExpertFile>(&expert_.rows);
+  const int64_t rank =
+      source != nullptr && l < source->ranks.size() ? source->ranks[l] : 0;
+  return model_format::LayerBytes(hidden_size_, expert_.entry.widths[l], rank);
 }
 
 Status RowReader::ReadExpertFile(const RowsInExpertFile& source, int64_t layers,

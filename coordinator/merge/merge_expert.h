@@ -1,7 +1,7 @@
 #pragma once
 
 // What a merge knows of one expert. Nothing here reads or hashes an expert's
-// weights: where its router rows lie follows from its widths.
+// weights: where its router rows lie follows from widths and ranks.
 
 #include <cstddef>
 #include <cstdint>
@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "common/base/status.h"
 #include "common/crypto/digest.h"
@@ -20,10 +21,12 @@
 
 namespace tributary::coordinator {
 
-// Rows inside an expert file; `router_digest` is what its owner signed.
+// Rows inside an expert file; `router_digest` is what its owner signed. Where
+// they lie follows from widths and ranks (ExpertLayout).
 struct RowsInExpertFile {
   std::filesystem::path file;
   std::string router_digest;
+  std::vector<int64_t> ranks = {};
 };
 
 // Row `index` of the router file of another release, whose digest was checked.
@@ -74,7 +77,7 @@ class RowReader {
                         std::span<std::byte> out);
   Status ReadRouter(const RowsInRouter& source, int64_t layers,
                     std::span<std::byte> out) const;
-  // Bytes of a layer's matrices, which come before its row.
+  // Bytes of a layer's matrices or factors, which come before its row.
   uint64_t MatrixBytes(int64_t layer) const;
 
   const MergeExpert& expert_;

@@ -1,6 +1,7 @@
 #include "coordinator/validation/validate_expert.h"
 
 #include "common/model/errors.h"
+#include "common/model/expert_beside.h"
 #include "common/model/tensor_io.h"
 #include "common/model_format/model_config.h"
 #include "coordinator/validation/anchor_statistics.h"
@@ -31,12 +32,13 @@ StatusOr<std::vector<GateResult>> Run(const ValidateExpertOptions& options) {
   if (!gates.back().passed) {
     return gates;
   }
-  ASSIGN_OR_RETURN(
-      const model::Expert expert,
-      model::LoadExpert(config, options.expert_path, {}, options.load));
   report(0.1, "values");
   ASSIGN_OR_RETURN(const model::CausalLm anchor,
                    model::LoadModel(options.model_directory, options.load));
+  // What is checked from here on are the matrices that tokens will meet.
+  ASSIGN_OR_RETURN(
+      const model::Expert expert,
+      model::LoadExpertBeside(anchor, options.expert_path, {}, options.load));
   ASSIGN_OR_RETURN(GateResult values,
                    CheckValues(anchor, expert, options.limits));
   gates.push_back(std::move(values));

@@ -116,6 +116,70 @@ TEST(ReadExpertLayout, NamesWhatIsWrong) {
   EXPECT_THAT(message(width), HasSubstr("[100, 32]"));
 }
 
+// Layer 1 of the anchor's width 384 as differences of rank 4.
+ExpertLayout LowRank() { return {.widths = {128, 384}, .ranks = {0, 4}}; }
+
+TEST(LowRankLayout, HasFactorsInPlaceOfMatrices) {
+  const ModelConfig anchor = Anchor();
+  const auto tensors = ExpertTensors(anchor, LowRank());
+  ASSERT_TRUE(tensors.ok()) << tensors.status();
+  ASSERT_EQ(tensors->size(), 5u + 8u);
+  EXPECT_EQ(
+      (*tensors)[5],
+      (TensorSpec{"layers.1.gate_proj.lora_A.weight", DType::kBF16, {4, 32}}));
+  EXPECT_EQ(
+      (*tensors)[6],
+      (TensorSpec{"layers.1.gate_proj.lora_B.weight", DType::kBF16, {384, 4}}));
+  EXPECT_EQ(
+      (*tensors)[9],
+      (TensorSpec{"layers.1.down_proj.lora_A.weight", DType::kBF16, {4, 384}}));
+  EXPECT_EQ(
+      (*tensors)[10],
+      (TensorSpec{"layers.1.down_proj.lora_B.weight", DType::kBF16, {32, 4}}));
+  uint64_t bytes = 0;
+  for (size_t i = 5; i < 11; ++i) {
+    bytes += *safetensors::TensorBytes((*tensors)[i]);
+  }
+  EXPECT_EQ(LayerBytes(32, 384, 4), bytes);
+  EXPECT_EQ(LayerBytes(32, 128, 0), 3u * 2 * 128 * 32);
+  EXPECT_EQ(CountExpertParameters(anchor, LowRank()).mlp,
+            3 * 128 * 32 + 3 * 4 * (384 + 32));
+  auto infos = Infos(*tensors);
+  std::reverse(infos.begin(), infos.end());
+  const auto read = ReadExpertLayout(anchor, infos);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(*read, LowRank());
+}
+
+TEST(LowRankLayout, IsCheckedLikeTheOther) {
+  const ModelConfig anchor = Anchor();
+  const auto good = Infos(*ExpertTensors(anchor, LowRank()));
+  for (size_t i = 5; i < 11; ++i) {
+    auto missing = good;
+    missing.erase(missing.begin() + static_cast<ptrdiff_t>(i));
+    EXPECT_FALSE(ReadExpertLayout(anchor, missing).ok()) << good[i].name;
+    auto dtype = good;
+    dtype[i].dtype = DType::kF32;
+    EXPECT_FALSE(ReadExpertLayout(anchor, dtype).ok()) << good[i].name;
+    auto shape = good;
+    shape[i].shape = {5, 7};
+    EXPECT_FALSE(ReadExpertLayout(anchor, shape).ok()) << good[i].name;
+  }
+  auto huge = good;
+  huge[5].shape = {int64_t{1} << 62, 0};
+  EXPECT_FALSE(ReadExpertLayout(anchor, huge).ok());
+  // A layer cannot have both.
+  auto both = good;
+  both.push_back({"layers.1.up_proj.weight", DType::kBF16, {384, 32}, 0, 0});
+  EXPECT_FALSE(ReadExpertLayout(anchor, both).ok());
+  // Only at the anchor's width, and only where it is smaller: 29 * 416 < 12288.
+  EXPECT_TRUE(CheckLayout(anchor, {{0, 384}, {0, 29}}).ok());
+  EXPECT_FALSE(CheckLayout(anchor, {{0, 384}, {0, 30}}).ok());
+  EXPECT_FALSE(CheckLayout(anchor, {{0, 128}, {0, 4}}).ok());
+  EXPECT_FALSE(CheckLayout(anchor, {{0, 384}, {0, -1}}).ok());
+  EXPECT_FALSE(CheckLayout(anchor, {{0, 384}, {4}}).ok());
+}
+
 TEST(Parameters, AreCounted) {
   const ModelConfig anchor = Anchor();
   const ExpertParameters count = CountExpertParameters(anchor, {{0, 128}});

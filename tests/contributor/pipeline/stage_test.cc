@@ -224,6 +224,26 @@ TEST(SettingsTest, WidthsCanBeSharesListsOrChosen) {
               HasSubstr("expert.quality_bound"));
 }
 
+TEST(PlanTest, OnlyExpertsOfTheAnchorsWidthLeaveAsDifferences) {
+  config::ContributorConfig config = Config(384);
+  config.mutable_expert()->set_rank(16);
+  const AnchorFacts anchor = Anchor();
+  const StageStore store("/home/pipeline/site-a");
+  const auto settings = ResolveSettings(config, anchor);
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  int exports = 0;
+  for (const Stage& stage : PlanStages(*settings, anchor, store, "text")) {
+    if (stage.name == kExport) {
+      EXPECT_EQ(stage.job.tasks(0).export_expert().rank(), 16);
+      ++exports;
+    }
+  }
+  EXPECT_EQ(exports, 1);
+  config.mutable_expert()->set_width(128);
+  EXPECT_THAT(ResolveSettings(config, anchor).status().message(),
+              HasSubstr("expert.rank: got 16 with width 128"));
+}
+
 TEST(PlanTest, ChosenWidthsAreMeasuredBeforeTraining) {
   config::ContributorConfig config = Config(0);
   config.mutable_expert()->set_parameter_budget(200000);

@@ -41,16 +41,18 @@ class MergeFixture : public testing::Test {
   }
 
   // An expert file and its manifest. All rows are `value` where it is given,
-  // else random by `seed`; widths are multiples of 8.
+  // else random by `seed`; widths are multiples of 128, 1024 where there is a
+  // rank.
   manifest::ExpertManifest MakeManifest(
       const std::string& name, const std::vector<int64_t>& widths,
-      std::optional<float> value = std::nullopt, unsigned seed = 0) const {
+      std::optional<float> value = std::nullopt, unsigned seed = 0,
+      const std::vector<int64_t>& ranks = {}) const {
     model_format::ModelConfig config;
     config.num_layers = kLayers;
     config.hidden_size = kHidden;
     config.intermediate_size = 1 << 10;
     const auto specs = model_format::ExpertTensors(
-        config, {widths}, {.max_width = config.intermediate_size});
+        config, {widths, ranks}, {.max_width = config.intermediate_size});
     EXPECT_TRUE(specs.ok()) << specs.status();
     std::mt19937 random(seed);
     std::normal_distribution<float> normal;

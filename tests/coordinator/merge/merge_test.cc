@@ -151,6 +151,30 @@ TEST_F(MergeTest, ReadsNoByteOfTheMatrices) {
   EXPECT_EQ(Bytes("after"), Bytes("before"));
 }
 
+TEST_F(MergeTest, FindsTheRowsBehindFactors) {
+  const auto manifest =
+      MakeManifest("a", {128, 1024, 1024}, std::nullopt, 3, {0, 2, 0});
+  EXPECT_EQ(manifest::RanksOf(manifest), (std::vector<int64_t>{0, 2, 0}));
+  EXPECT_TRUE(manifest::RanksOf(MakeManifest("b", {0, 128, 0})).empty());
+  const auto parsed = MergeExpertOf(manifest, Path("a"));
+  const auto read =
+      MergeExpertOfJson(*manifest.ToJson(), *manifest.Digest(), Path("a"));
+  ASSERT_TRUE(parsed.ok() && read.ok()) << parsed.status() << read.status();
+  EXPECT_EQ(std::get<RowsInExpertFile>(read->rows).ranks,
+            std::get<RowsInExpertFile>(parsed->rows).ranks);
+  for (const auto& expert : {*parsed, *read}) {
+    const auto release = Run({expert}, "router");
+    ASSERT_TRUE(release.ok()) << release.status();
+    const auto file = *safetensors::File::Open(Path("a"));
+    const auto router = *safetensors::File::Open(Path("router"));
+    for (const int64_t l : {0, 1, 2}) {
+      const auto rows = *router->ReadFloats(model_format::RouterWeight(l));
+      EXPECT_EQ(std::vector<float>(rows.begin() + kHidden, rows.end()),
+                *file->ReadFloats(model_format::RouterWeight(l)));
+    }
+  }
+}
+
 TEST_F(MergeTest, RefusesOtherAnchorsDuplicatesAndOtherFiles) {
   MergeExpert stale = Make("a", 1);
   stale.anchor_digest = crypto::Sha256Hex("other");

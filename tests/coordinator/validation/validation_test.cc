@@ -185,6 +185,52 @@ TEST_F(ValidationTest, GoodExpertPassesAllGates) {
                                  "evaluation"));
 }
 
+// GoodExpert with layer 3 as a difference of rank 2 to the anchor.
+model::NamedTensors WithDifference(const fs::path& path, double scale) {
+  const auto file = *safetensors::File::Open(path);
+  at::manual_seed(9);
+  model::NamedTensors tensors;
+  for (const auto& info : file->tensors()) {
+    const auto dot = info.name.find("_proj.weight");
+    if (info.name.starts_with("layers.3.") && dot != std::string::npos) {
+      const auto add = [&](const char* factor, int64_t rows, int64_t columns) {
+        tensors.emplace_back(
+            info.name.substr(0, dot) + "_proj." + factor + ".weight",
+            (at::randn({rows, columns}) * scale).to(at::kBFloat16));
+      };
+      add("lora_A", 2, info.shape[1]);
+      add("lora_B", info.shape[0], 2);
+    } else {
+      tensors.emplace_back(info.name, *model::ReadTensor(*file, info));
+    }
+  }
+  return tensors;
+}
+
+TEST_F(ValidationTest, DifferencesAreJudgedByTheMatricesThatTheyMake) {
+  const fs::path path = directory_->path() / "expert.safetensors";
+  const fs::path low = directory_->path() / "low.safetensors";
+  const Expert expert = GoodExpert();
+  ASSERT_TRUE(WriteExpert(expert, path).ok());
+  ASSERT_TRUE(model::WriteTensors(low, WithDifference(path, 0.02)).ok());
+  const auto gates = ValidateFile(low, expert.widths());
+  ASSERT_TRUE(gates.ok()) << gates.status();
+  EXPECT_TRUE(gates->back().passed) << gates->back().detail;
+  EXPECT_EQ(gates->size(), 5u);
+  // Factors of usual size whose product is not.
+  ASSERT_TRUE(model::WriteTensors(low, WithDifference(path, 3)).ok());
+  ExpectRefused(ValidateFile(low, expert.widths()), "values", "in layer 3");
+  auto infinite = WithDifference(path, 0.02);
+  for (auto& [name, tensor] : infinite) {
+    if (name == "layers.3.up_proj.lora_B.weight") {
+      tensor[7][1] = std::numeric_limits<float>::infinity();
+    }
+  }
+  ASSERT_TRUE(model::WriteTensors(low, infinite).ok());
+  ExpectRefused(ValidateFile(low, expert.widths()), "values",
+                "layer 3: up_proj");
+}
+
 TEST_F(ValidationTest, FileGateRefusesOtherWidthsNamesAndMetadata) {
   const fs::path path = directory_->path() / "expert.safetensors";
   const Expert expert = GoodExpert();
