@@ -32,7 +32,7 @@ constexpr int kMaxStreamsPerConnection = 128;
 // to the system and be faulted in again page by page for the next one: a tenth
 // of the processor time of an upload.
 constexpr int kHeapBlockBytes = 8 << 20;
-constexpr int kKeptHeapBytes = 32 << 20;
+constexpr int kKeptHeapBytes = 8 << 20;
 
 // What a process needs once. gRPC's own lines (failed handshakes and the like)
 // go into our log: errors reach callers as statuses anyway.
