@@ -11,6 +11,7 @@
 #include "coordinator/commands/offline_release_commands.h"
 #include "coordinator/commands/reader_command.h"
 #include "coordinator/commands/release_commands.h"
+#include "coordinator/commands/release_compare_command.h"
 #include "coordinator/commands/release_export_command.h"
 #include "coordinator/commands/release_report_command.h"
 #include "coordinator/commands/serve_command.h"
@@ -39,6 +40,7 @@ int main(int argc, char** argv) {
   AddOfflineReleaseCommands(line, release, kWorker);
   AddReleaseExportCommands(line, release, kWorker);
   AddSignCommand(line, release);
+  AddReleaseCompareCommand(line, release, kWorker);
   AddReleaseReportCommand(line, release, kWorker);
   AddWithdrawalCommands(line);
   AddAuditCommands(line);

@@ -26,6 +26,8 @@ struct TextOptions {
   int window_tokens = 256;
   int max_windows = 64;
   int min_count = 10;
+  int node_groups = 0;
+  int node_limit = 1;
   int threads = 0;
 };
 
@@ -47,6 +49,15 @@ void DeclareTexts(CLI::App* command, TextOptions& options) {
   command
       ->add_option("--min-count", options.min_count,
                    "Vocabulary: ids that occur at least so often")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--node-groups", options.node_groups,
+                   "Simulate the experts on so many nodes, neighbours together")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--node-limit", options.node_limit,
+                   "With --node-groups: nodes that a token may choose from")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_option("--threads", options.threads,
@@ -74,6 +85,11 @@ Status AddDomains(const TextOptions& options, job::AnalyseRouting* task,
   return absl::OkStatus();
 }
 
+StatusOr<Json> ReadJson(const fs::path& path) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  return ParseJson(text, kAnalysisLimits);
+}
+
 // Runs the worker; its analysis lies at `file` afterwards.
 StatusOr<Json> Analyse(const fs::path& model, const TextOptions& options,
                        const fs::path& file, const std::string& worker,
@@ -92,18 +108,20 @@ StatusOr<Json> Analyse(const fs::path& model, const TextOptions& options,
   task->set_window_tokens(options.window_tokens);
   task->set_max_windows(options.max_windows);
   task->set_min_token_count(options.min_count);
+  task->set_node_groups(options.node_groups);
+  task->set_node_limit(options.node_limit);
   call.threads = options.threads;
   call.output_name = "analysis.json";
   call.output_file = file;
   RETURN_IF_ERROR(CallWorker(call, context).status());
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
-  return ParseJson(text, kAnalysisLimits);
+  return ReadJson(file);
 }
 
 struct ReportOptions : TextOptions {
   std::string name = "latest";
   std::string output;
   std::string analysis;
+  std::string comparison;
   std::string signer;
 };
 
@@ -147,8 +165,7 @@ StatusOr<std::optional<Json>> AnalysisFor(const ReportOptions& options,
     if (fs::is_directory(path)) {
       path /= "analysis.json";
     }
-    ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-    ASSIGN_OR_RETURN(Json analysis, ParseJson(text, kAnalysisLimits));
+    ASSIGN_OR_RETURN(Json analysis, ReadJson(path));
     return std::optional<Json>(std::move(analysis));
   }
   if (options.texts.empty()) {
@@ -174,8 +191,15 @@ Status ReportCommand(const ReportOptions& options, const std::string& worker,
   RETURN_IF_ERROR(Verify(options, found, context, facts));
   ASSIGN_OR_RETURN(const std::optional<Json> analysis,
                    AnalysisFor(options, found, worker, context));
+  std::optional<Json> comparison;
+  if (!options.comparison.empty()) {
+    ASSIGN_OR_RETURN(const fs::path path,
+                     cli::ExistingPath(options.comparison, "--comparison"));
+    ASSIGN_OR_RETURN(comparison, ReadJson(path));
+  }
   ASSIGN_OR_RETURN(const std::string page,
-                   ReleasePage(facts, analysis ? &*analysis : nullptr));
+                   ReleasePage(facts, analysis ? &*analysis : nullptr,
+                               comparison ? &*comparison : nullptr));
   const fs::path output = fs::absolute(options.output).lexically_normal();
   RETURN_IF_ERROR(WriteFileAtomic(output, page));
   context.output.Print(
@@ -252,6 +276,9 @@ void AddReleaseReportCommand(cli::CommandLine& command_line, CLI::App& group,
   auto* analysis = command->add_option(
       "--analysis", options->analysis,
       "Routing pictures from `model analyse` of this release");
+  command->add_option("--comparison", options->comparison,
+                      "Baselines: what `release compare` of this release "
+                      "wrote");
   command->add_option("--signer", options->signer,
                       "Signer's certificate (default: this home's)");
   DeclareTexts(command, *options);

@@ -151,6 +151,20 @@ StatusOr<Json> ImportanceJson(const AnalyseOptions& options,
               {"overlap", std::move(layers)}};
 }
 
+Json NodesJson(const RoutingRecord& record, const NodeLimit& limit) {
+  if (record.nodes.empty()) {
+    return nullptr;
+  }
+  Json result = {{"groups", limit.groups}, {"limit", limit.limit}};
+  for (const NodeLoad& load : record.nodes) {
+    result["groups_free"].push_back(load.groups_free);
+    result["groups_limited"].push_back(load.groups_limited);
+    result["choices_kept"].push_back(load.choices_kept);
+    result["mass_kept"].push_back(load.mass_kept);
+  }
+  return result;
+}
+
 Json RecordJson(const RoutingRecord& record,
                 const std::vector<DomainWindows>& domains,
                 const Tokenizer& tokenizer, int64_t min_count) {
@@ -184,6 +198,7 @@ StatusOr<Json> AnalyseRouting(const AnalyseOptions& options) {
   const int passes = options.reference ? 3 : 2;
   int pass = 0;
   const RecordOptions record_options = {
+      .nodes = options.nodes,
       .on_progress =
           [&](double fraction) {
             if (options.on_progress) {
@@ -206,6 +221,7 @@ StatusOr<Json> AnalyseRouting(const AnalyseOptions& options) {
   ASSIGN_OR_RETURN(const RoutingRecord own, record(options.model));
   Json result = RecordJson(own, domains, *tokenizer, options.min_token_count);
   ++pass;
+  result["nodes"] = NodesJson(own, options.nodes);
   result["saturation"] = nullptr;
   if (options.reference) {
     ASSIGN_OR_RETURN(const RoutingRecord other, record(*options.reference));

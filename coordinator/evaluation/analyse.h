@@ -10,6 +10,7 @@
 #include "common/base/json.h"
 #include "common/base/status.h"
 #include "common/model/load.h"
+#include "coordinator/evaluation/node_limit.h"
 
 namespace tributary::coordinator {
 
@@ -27,6 +28,7 @@ struct AnalyseOptions {
   int64_t max_windows = 64;  // of each domain
   int64_t min_token_count = 10;
   double importance_fraction = 0.25;
+  NodeLimit nodes;  // to simulate
   model::LoadOptions load;
   std::function<void(double, const std::string&)> on_progress;
 };

@@ -68,6 +68,14 @@ class Recorder {
 
   bool routes() const { return !record_.layers.empty(); }
 
+  Status Simulate(const NodeLimit& limit) {
+    ASSIGN_OR_RETURN(
+        const NodeSimulation simulation,
+        NodeSimulation::Create(limit, record_.num_experts(), record_.top_k));
+    nodes_.assign(record_.layers.size(), simulation);
+    return absl::OkStatus();
+  }
+
   void StartDomain(const std::string& name) {
     record_.domains.push_back(name);
     record_.loss.push_back(0);
@@ -106,7 +114,12 @@ class Recorder {
     }
   }
 
-  RoutingRecord Finish() { return std::move(record_); }
+  RoutingRecord Finish() {
+    for (const NodeSimulation& layer : nodes_) {
+      record_.nodes.push_back(layer.Mean());
+    }
+    return std::move(record_);
+  }
 
  private:
   void Take(int64_t layer, const Tensor& p_TE, const Tensor& ids_TK,
@@ -116,6 +129,11 @@ class Recorder {
     const Tensor order = weights_TK.argsort(/*stable=*/true, /*dim=*/1,
                                             /*descending=*/true);
     AppendInts(ids_TK.gather(1, order), record_.chosen[l]);
+    if (!nodes_.empty()) {
+      const Tensor p = p_TE.to(at::kCPU, at::kFloat).contiguous();
+      nodes_[l].Add(
+          {p.const_data_ptr<float>(), static_cast<size_t>(p.numel())});
+    }
     const auto domain = static_cast<int64_t>(record_.domains.size()) - 1;
     AddSums(p_TE, domain, record_.probability[l]);
     AddSums(at::zeros_like(p_TE).scatter_(1, ids_TK,
@@ -125,7 +143,8 @@ class Recorder {
 
   const model::CausalLm& lm_;
   RoutingRecord record_;
-  std::vector<int64_t> position_;  // of a layer among those that route
+  std::vector<NodeSimulation> nodes_;  // per routing layer, or none
+  std::vector<int64_t> position_;      // of a layer among those that route
   model::Hooks hooks_;
 };
 
@@ -175,6 +194,9 @@ StatusOr<RoutingRecord> RecordRouting(const model::CausalLm& lm,
       return FailedPrecondition(
           "the model has no layer that routes: give a release with experts or "
           "a mixture");
+    }
+    if (options.nodes.groups > 0) {
+      RETURN_IF_ERROR(recorder.Simulate(options.nodes));
     }
     RETURN_IF_ERROR(ForWindows(
         domains, lm.config.vocab_size, options,

@@ -19,13 +19,14 @@ struct DomainWindows {
 };
 
 struct RecordOptions {
+  NodeLimit nodes;                          // to simulate
   std::function<void(double)> on_progress;  // 0 to 1
   const CancellationToken* cancellation = nullptr;
 };
 
 // Runs a mixture over all windows. Layers that are computed as the anchor's
 // own are left out. FAILED_PRECONDITION when no layer routes, INVALID_ARGUMENT
-// for ids outside of the vocabulary.
+// for ids outside of the vocabulary and as NodeSimulation.
 StatusOr<RoutingRecord> RecordRouting(const model::CausalLm& lm,
                                       const std::vector<DomainWindows>& domains,
                                       const RecordOptions& options = {});

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/evaluation/node_limit.h"
+
 namespace tributary::coordinator {
 
 struct RoutingRecord {
@@ -27,6 +29,9 @@ struct RoutingRecord {
   // probability and of the combining weight.
   std::vector<std::vector<double>> probability;
   std::vector<std::vector<double>> weight;
+
+  // Per routing layer; empty: not simulated.
+  std::vector<NodeLoad> nodes;
 
   // Per domain: sum of negative log-likelihoods (nats) and predicted tokens.
   std::vector<double> loss;

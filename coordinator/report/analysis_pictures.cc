@@ -65,6 +65,7 @@ class Drawer {
     CoActivation();
     Vocabulary();
     Saturation();
+    Nodes();
     Importance();
     return std::move(pictures_);
   }
@@ -199,6 +200,38 @@ class Drawer {
       throw std::invalid_argument("saturation of another length");
     }
     Add("saturation", chart);
+  }
+
+  // Older analyses do not have it.
+  void Nodes() {
+    const auto nodes = analysis_.value.find("nodes");
+    if (nodes == analysis_.value.end() || nodes->is_null()) {
+      return;
+    }
+    const auto free = nodes->at("groups_free").get<Doubles>();
+    const auto limited = nodes->at("groups_limited").get<Doubles>();
+    if (free.size() != analysis_.layers.size() ||
+        limited.size() != free.size()) {
+      throw std::invalid_argument("nodes of another length");
+    }
+    BarChart chart{
+        .title = "Nodes that a token would reach",
+        .description = fmt::format(
+            "Simulated: the experts on {} nodes, neighbours together; mean "
+            "number of nodes of a token's choices as they are, and were it to "
+            "choose from {} of them.",
+            nodes->at("groups").get<int64_t>(),
+            nodes->at("limit").get<int64_t>()),
+        .labels = {},
+        .series = {"as they are", "limited"},
+        .values = {},
+        .unit = ""};
+    for (size_t l = 0; l < free.size(); ++l) {
+      chart.labels.push_back("layer " + analysis_.layers[l]);
+      chart.values.push_back(free[l]);
+      chart.values.push_back(limited[l]);
+    }
+    Add("nodes", chart);
   }
 
   // Mean over layers [D, D].

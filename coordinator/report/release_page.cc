@@ -9,6 +9,7 @@
 
 #include "common/base/text.h"
 #include "coordinator/report/analysis_pictures.h"
+#include "coordinator/report/comparison.h"
 #include "coordinator/report/page.h"
 #include "coordinator/report/picture.h"
 
@@ -286,11 +287,17 @@ std::string Provenance(const ReleaseFacts& facts) {
 }  // namespace
 
 StatusOr<std::string> ReleasePage(const ReleaseFacts& facts,
-                                  const Json* analysis) {
+                                  const Json* analysis,
+                                  const Json* comparison) {
   Page page{.title = "Release report: " + facts.name(),
             .lead = Lead(facts),
             .sections = {{"experts", "Experts", Experts(facts)},
                          {"losses", "Measured", Losses(facts)}}};
+  if (comparison != nullptr) {
+    ASSIGN_OR_RETURN(const Comparison compared,
+                     Comparison::FromJson(*comparison));
+    page.sections.push_back(ComparisonSection(compared));
+  }
   if (analysis != nullptr) {
     ASSIGN_OR_RETURN(std::vector<PageSection> sections,
                      AnalysisSections(*analysis));

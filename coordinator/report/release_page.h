@@ -8,9 +8,12 @@
 
 namespace tributary::coordinator {
 
-// The page of a release; `analysis` (null: none) adds its routing pictures.
-// INVALID_ARGUMENT when that is not an analysis.
+// The page of a release; `analysis` (null: none) adds its routing pictures,
+// `comparison` (null: none) what else could be made of its experts.
+// INVALID_ARGUMENT when they are not what `model analyse` and `release compare`
+// write.
 StatusOr<std::string> ReleasePage(const ReleaseFacts& facts,
-                                  const Json* analysis);
+                                  const Json* analysis,
+                                  const Json* comparison = nullptr);
 
 }  // namespace tributary::coordinator

@@ -6,6 +6,7 @@
 #include "common/base/json.h"
 #include "common/worker/model_tasks.h"
 #include "coordinator/evaluation/analyse.h"
+#include "coordinator/evaluation/compare_release.h"
 #include "coordinator/export/export_gguf.h"
 #include "coordinator/export/export_hugging_face.h"
 #include "coordinator/export/split_mixture.h"
@@ -35,25 +36,41 @@ StatusOr<fs::path> OutputPath(const TaskContext& context,
   return context.output_directory / name;
 }
 
-Status HuggingFace(const job::Task& task, const TaskContext& context,
-                   job::TaskResult* result) {
-  const job::ExportHuggingFace& request = task.export_hugging_face();
-  ExportOptions options;
+// What all exports of a release ask for.
+template <typename Options, typename Request>
+StatusOr<Options> ExportOptionsFrom(const Request& request,
+                                    const TaskContext& context) {
+  Options options;
   options.release_directory = request.release_directory();
   ASSIGN_OR_RETURN(options.output, OutputPath(context, request.output_name()));
   options.public_statistics_path = request.public_statistics_path();
-  options.shard_bytes = request.shard_bytes();
-  options.readme = request.readme();
   ASSIGN_OR_RETURN(options.load, worker::LoadOptionsFor(context));
   options.on_progress = ReportTo(context);
-  ASSIGN_OR_RETURN(const ExportResult exported, ExportHuggingFace(options));
-  auto* out = result->mutable_export_hugging_face();
+  return options;
+}
+
+// What all exports of a release say.
+template <typename Options, typename Exported, typename Message>
+void SetExported(const Options& options, const Exported& exported,
+                 Message* out) {
   out->set_path(options.output.string());
   out->set_experts(exported.experts);
   out->set_padded_width(exported.padded_width);
   out->set_max_logit_difference(exported.max_logit_difference);
   out->set_max_fold_difference(exported.max_fold_difference);
   out->set_compared_tokens(exported.compared_tokens);
+}
+
+Status HuggingFace(const job::Task& task, const TaskContext& context,
+                   job::TaskResult* result) {
+  const job::ExportHuggingFace& request = task.export_hugging_face();
+  ASSIGN_OR_RETURN(auto options,
+                   ExportOptionsFrom<ExportOptions>(request, context));
+  options.shard_bytes = request.shard_bytes();
+  options.readme = request.readme();
+  ASSIGN_OR_RETURN(const ExportResult exported, ExportHuggingFace(options));
+  auto* out = result->mutable_export_hugging_face();
+  SetExported(options, exported, out);
   out->set_weight_files(exported.weight_files);
   out->set_weight_bytes(exported.weight_bytes);
   return absl::OkStatus();
@@ -62,21 +79,12 @@ Status HuggingFace(const job::Task& task, const TaskContext& context,
 Status Gguf(const job::Task& task, const TaskContext& context,
             job::TaskResult* result) {
   const job::ExportGguf& request = task.export_gguf();
-  GgufExportOptions options;
-  options.release_directory = request.release_directory();
-  ASSIGN_OR_RETURN(options.output, OutputPath(context, request.output_name()));
-  options.public_statistics_path = request.public_statistics_path();
+  ASSIGN_OR_RETURN(auto options,
+                   ExportOptionsFrom<GgufExportOptions>(request, context));
   options.name = request.name();
-  ASSIGN_OR_RETURN(options.load, worker::LoadOptionsFor(context));
-  options.on_progress = ReportTo(context);
   ASSIGN_OR_RETURN(const GgufExportResult exported, ExportGguf(options));
   auto* out = result->mutable_export_gguf();
-  out->set_path(options.output.string());
-  out->set_experts(exported.experts);
-  out->set_padded_width(exported.padded_width);
-  out->set_max_logit_difference(exported.max_logit_difference);
-  out->set_max_fold_difference(exported.max_fold_difference);
-  out->set_compared_tokens(exported.compared_tokens);
+  SetExported(options, exported, out);
   out->set_tensors(exported.tensors);
   out->set_file_bytes(exported.file_bytes);
   return absl::OkStatus();
@@ -112,6 +120,8 @@ Status Analyse(const job::Task& task, const TaskContext& context,
   }
   ASSIGN_OR_RETURN(options.load, worker::LoadOptionsFor(context));
   options.on_progress = ReportTo(context);
+  options.nodes = {.groups = request.node_groups(),
+                   .limit = request.node_limit()};
   ASSIGN_OR_RETURN(const Json analysis, AnalyseRouting(options));
   ASSIGN_OR_RETURN(const std::string text, DumpJson(analysis));
   const fs::path path = context.output_directory / "analysis.json";
@@ -119,6 +129,48 @@ Status Analyse(const job::Task& task, const TaskContext& context,
   auto* out = result->mutable_analyse_routing();
   out->set_analysis_path(path.string());
   out->set_tokens(analysis["tokens"].get<int64_t>());
+  return absl::OkStatus();
+}
+
+Status Compare(const job::Task& task, const TaskContext& context,
+               job::TaskResult* result) {
+  const job::CompareRelease& request = task.compare_release();
+  CompareOptions options;
+  options.release_directory = request.release_directory();
+  for (const job::ComparedText& text : request.texts()) {
+    options.texts.push_back({text.name(),
+                             {text.paths().begin(), text.paths().end()},
+                             text.contribution()});
+  }
+  const auto set = [](auto value, auto* target) {
+    if (value != 0) {
+      *target = value;
+    }
+  };
+  set(request.window_tokens(), &options.window_tokens);
+  set(request.max_windows(), &options.max_windows);
+  set(request.router_epochs(), &options.router_epochs);
+  set(request.upcycling_steps(), &options.upcycling_steps);
+  set(request.router_learning_rate(), &options.router_learning_rate);
+  set(request.upcycling_learning_rate(), &options.upcycling_learning_rate);
+  if (options.window_tokens < 2 || options.max_windows < 1) {
+    return InvalidArgument(
+        "got {} tokens a window and {} windows, wanted at least 2 and 1",
+        options.window_tokens, options.max_windows);
+  }
+  options.public_tokens_path = request.public_tokens_path();
+  options.seed = context.seed;
+  options.scratch_directory = context.output_directory;
+  ASSIGN_OR_RETURN(options.load, worker::LoadOptionsFor(context));
+  options.on_progress = ReportTo(context);
+  ASSIGN_OR_RETURN(const Json comparison, CompareRelease(options));
+  ASSIGN_OR_RETURN(const std::string text, DumpJson(comparison));
+  const fs::path path = context.output_directory / "comparison.json";
+  RETURN_IF_ERROR(WriteFileAtomic(path, text + "\n"));
+  auto* out = result->mutable_compare_release();
+  out->set_comparison_path(path.string());
+  out->set_models(static_cast<int64_t>(comparison["models"].size()));
+  out->set_texts(static_cast<int64_t>(comparison["texts"].size()));
   return absl::OkStatus();
 }
 
@@ -147,6 +199,7 @@ void AddReleaseTasks(worker::TaskRegistry& registry) {
   registry[job::Task::kExportHuggingFace] = HuggingFace;
   registry[job::Task::kExportGguf] = Gguf;
   registry[job::Task::kAnalyseRouting] = Analyse;
+  registry[job::Task::kCompareRelease] = Compare;
   registry[job::Task::kSplitMixture] = Split;
 }
 

@@ -9,6 +9,7 @@
 #include "common/crypto/digest.h"
 #include "common/crypto/key.h"
 #include "coordinator/report/analysis_pictures.h"
+#include "coordinator/report/comparison.h"
 #include "coordinator/report/model_card.h"
 #include "coordinator/report/release_page.h"
 
@@ -183,6 +184,71 @@ TEST_F(ReportTest, PageTellsWhatChangedAndWhoLeft) {
   ExpectWellFormed(*old);
   EXPECT_THAT(*old, HasSubstr("no longer the newest"));
   EXPECT_THAT(*old, HasSubstr("Nobody has measured"));
+}
+
+Json SampleComparison() {
+  const auto loss = [](double value, double change, const Json& kept) {
+    return Json{{"log_loss", value}, {"change", change}, {"gain_kept", kept}};
+  };
+  const auto model = [](const char* id, const Json& losses) {
+    return Json{{"id", id},
+                {"label", std::string("<") + id + ">"},
+                {"contribution", ""},
+                {"parameters", {{"total", 2'500'000}, {"active", 1'000'000}}},
+                {"losses", losses}};
+  };
+  return {
+      {"texts",
+       {{{"name", "own"}, {"contribution", "one"}, {"predicted_tokens", 100}},
+        {{"name", "public"}, {"contribution", ""}, {"predicted_tokens", 90}}}},
+      {"models",
+       {model("anchor", {loss(3.0, 0.0, 0.0), loss(2.0, 0.0, nullptr)}),
+        model("release", {loss(2.5, -0.5, 0.96), loss(2.01, 0.01, nullptr)})}}};
+}
+
+TEST_F(ReportTest, BaselinesAreATableWithAVerdict) {
+  const auto facts = ReadReleaseFacts(folder());
+  ASSERT_TRUE(facts.ok());
+  const Json sample = SampleComparison();
+  const auto page = ReleasePage(*facts, nullptr, &sample);
+  ASSERT_TRUE(page.ok()) << page.status();
+  ExpectWellFormed(*page);
+  EXPECT_THAT(*page, HasSubstr("at least 96.0 % of every owner"));
+  EXPECT_THAT(*page, HasSubstr("1.0101 of the anchor"));
+  EXPECT_THAT(*page, HasSubstr("<b>&lt;release&gt;</b>"));
+  const auto comparison = Comparison::FromJson(sample);
+  ASSERT_TRUE(comparison.ok()) << comparison.status();
+  EXPECT_THAT(ComparisonTable(*comparison), HasSubstr("2.500 -0.500  96 %"));
+  EXPECT_FALSE(comparison->LeastGainKept("nothing").has_value());
+  for (const char* field : {"texts", "models"}) {
+    Json broken = sample;
+    broken.erase(field);
+    EXPECT_TRUE(absl::IsInvalidArgument(Comparison::FromJson(broken).status()));
+  }
+  for (const char* field : {"id", "parameters", "losses"}) {
+    Json broken = sample;
+    broken["models"][1].erase(field);
+    EXPECT_TRUE(absl::IsInvalidArgument(Comparison::FromJson(broken).status()));
+  }
+  Json text = sample;
+  text["models"][0]["losses"][1]["log_loss"] = "two";
+  EXPECT_TRUE(absl::IsInvalidArgument(Comparison::FromJson(text).status()));
+}
+
+TEST_F(ReportTest, NodesAreDrawnWhereTheyWereSimulated) {
+  Json analysis = SampleAnalysis();
+  analysis["nodes"] = {{"groups", 3},
+                       {"limit", 1},
+                       {"groups_free", {1.5, 2}},
+                       {"groups_limited", {1, 1}},
+                       {"choices_kept", {0.9, 0.8}},
+                       {"mass_kept", {0.95, 0.9}}};
+  const auto page = AnalysisPage(analysis, "x");
+  ASSERT_TRUE(page.ok()) << page.status();
+  ExpectWellFormed(*page);
+  EXPECT_THAT(*page, HasSubstr("Nodes that a token would reach"));
+  analysis["nodes"]["groups_free"] = {1};
+  EXPECT_TRUE(absl::IsInvalidArgument(AnalysisPage(analysis, "x").status()));
 }
 
 TEST_F(ReportTest, AnalysesThatAreNoneAreErrors) {
