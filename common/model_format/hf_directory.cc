@@ -78,6 +78,7 @@ StatusOr<std::unique_ptr<HfDirectory>> HfDirectory::Open(
       new HfDirectory(directory, std::move(config)));
   RETURN_IF_ERROR(result->OpenWeights());
   RETURN_IF_ERROR(result->SplitFusedExperts());
+  result->NameDenseExpert();
   RETURN_IF_ERROR(result->CheckParameters());
   const fs::path tokenizer = directory / kTokenizer;
   std::error_code error;
@@ -116,9 +117,12 @@ Status HfDirectory::OpenWeights() {
 }
 
 Status HfDirectory::SplitFusedExperts() {
-  if (!config_.is_moe()) {
+  const bool dense_olmoe =
+      config_.type == ModelType::kOlmoe && !config_.is_moe();
+  if (!config_.is_moe() && !dense_olmoe) {
     return absl::OkStatus();
   }
+  const int64_t experts = std::max<int64_t>(1, config_.num_experts);
   const int64_t h = config_.hidden_size;
   const int64_t w = config_.intermediate_size;
   for (int64_t l = 0; l < config_.num_layers; ++l) {
@@ -127,7 +131,7 @@ Status HfDirectory::SplitFusedExperts() {
     }
     std::vector<ParameterSpec> gate_up;
     std::vector<ParameterSpec> down;
-    for (int64_t e = 0; e < config_.num_experts; ++e) {
+    for (int64_t e = 0; e < experts; ++e) {
       const auto name = [&](MlpPart part) {
         return MixtureExpert(config_.type, l, e, part);
       };
@@ -135,11 +139,9 @@ Status HfDirectory::SplitFusedExperts() {
       gate_up.push_back({name(MlpPart::kUp), {w, h}});
       down.push_back({name(MlpPart::kDown), {h, w}});
     }
-    RETURN_IF_ERROR(
-        SplitFused(FusedGateUp(l), {config_.num_experts, 2 * w, h}, gate_up));
+    RETURN_IF_ERROR(SplitFused(FusedGateUp(l), {experts, 2 * w, h}, gate_up));
     if (tensors_.contains(FusedDown(l))) {
-      RETURN_IF_ERROR(
-          SplitFused(FusedDown(l), {config_.num_experts, h, w}, down));
+      RETURN_IF_ERROR(SplitFused(FusedDown(l), {experts, h, w}, down));
     }
     const std::string router = MixtureRouter(config_.type, l);
     if (!tensors_.contains(router)) {
@@ -150,6 +152,24 @@ Status HfDirectory::SplitFusedExperts() {
     }
   }
   return absl::OkStatus();
+}
+
+// The only expert of an olmoe is its FFN; what its router says is no matter.
+void HfDirectory::NameDenseExpert() {
+  if (config_.type != ModelType::kOlmoe || config_.is_moe()) {
+    return;
+  }
+  for (int64_t l = 0; l < config_.num_layers; ++l) {
+    for (const MlpPart part : {MlpPart::kGate, MlpPart::kUp, MlpPart::kDown}) {
+      if (auto found =
+              tensors_.extract(MixtureExpert(config_.type, l, 0, part));
+          !found.empty()) {
+        found.key() = DenseMlp(l, part);
+        tensors_.insert(std::move(found));
+      }
+    }
+    tensors_.erase(MixtureRouter(config_.type, l));
+  }
 }
 
 // Puts `parts`, which make up the tensor `fused` one after the other, in its

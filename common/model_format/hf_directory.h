@@ -60,7 +60,8 @@ class HfDirectory {
 
   // A parameter by its checkpoint key. NOT_FOUND names it and the directory.
   // Experts that the files store fused (transformers 5 can) are found by their
-  // own names: a reference is a part of the fused tensor then.
+  // own names: a reference is a part of the fused tensor then. The one expert
+  // of a dense olmoe is found by the names of a dense FFN.
   StatusOr<TensorReference> Find(std::string_view name) const;
 
  private:
@@ -68,6 +69,7 @@ class HfDirectory {
       : path_(std::move(path)), config_(std::move(config)) {}
   Status OpenWeights();
   Status SplitFusedExperts();
+  void NameDenseExpert();
   Status SplitFused(const std::string& fused, const safetensors::Shape& wanted,
                     const std::vector<ParameterSpec>& parts);
   Status CheckParameters() const;

@@ -48,9 +48,13 @@ StatusOr<std::string> MixtureConfigJson(const ModelConfig& anchor,
                                         const MixtureShape& mixture,
                                         std::string_view dtype) {
   const bool mixtral = anchor.type == ModelType::kLlama;
-  if (!mixtral && anchor.type != ModelType::kOlmo2) {
-    return InvalidArgument("got an anchor of type {}, wanted llama or olmo2",
-                           ModelTypeName(anchor.type));
+  const bool olmoe = anchor.type == ModelType::kOlmoe;
+  if (anchor.is_moe() ||
+      (!mixtral && !olmoe && anchor.type != ModelType::kOlmo2)) {
+    return InvalidArgument(
+        "got a model of type {} with {} experts, wanted a dense llama, olmo2 "
+        "or olmoe",
+        ModelTypeName(anchor.type), anchor.num_experts);
   }
   if (mixtral && !mixture.norm_topk_prob) {
     return InvalidArgument(
@@ -94,8 +98,9 @@ StatusOr<std::string> MixtureConfigJson(const ModelConfig& anchor,
     config["head_dim"] = anchor.head_dim;
     config["sliding_window"] = nullptr;
   } else {
-    config["architectures"] = {"FlexOlmoForCausalLM"};
-    config["model_type"] = "flex_olmo";
+    config["architectures"] = {olmoe ? "OlmoeForCausalLM"
+                                     : "FlexOlmoForCausalLM"};
+    config["model_type"] = olmoe ? "olmoe" : "flex_olmo";
     config["num_experts"] = mixture.num_experts;
     config["norm_topk_prob"] = mixture.norm_topk_prob;
     config["attention_bias"] = false;

@@ -206,6 +206,11 @@ Status ParseMixture(const JsonFields& fields, const Family& family,
   }
   ASSIGN_OR_RETURN(config->norm_topk_prob,
                    fields.BoolOr("norm_topk_prob", false));
+  if (family.type == ModelType::kOlmoe && config->num_experts == 1) {
+    // A softmax over one expert is 1: a dense model.
+    config->num_experts = config->top_k = 0;
+    config->norm_topk_prob = false;
+  }
   return absl::OkStatus();
 }
 
@@ -291,9 +296,10 @@ StatusOr<ModelConfig> LoadModelConfig(const std::filesystem::path& directory) {
   return config;
 }
 
+// Pre-norm families as Mixtral; post-norm ones as FlexOlmo does by default.
 bool MergedNormTopkProb(const ModelConfig& anchor) {
   return anchor.is_moe() ? anchor.norm_topk_prob
-                         : anchor.type == ModelType::kLlama;
+                         : anchor.block == BlockForm::kPreNorm;
 }
 
 }  // namespace tributary::model_format

@@ -276,7 +276,8 @@ void AddReleaseExportCommands(cli::CommandLine& command_line, CLI::App& group,
         return ImportCommand(*import, worker_name, context);
       });
   import_command
-      ->add_option("--model", import->model, "mixtral or flex_olmo directory")
+      ->add_option("--model", import->model,
+                   "mixtral, olmoe or flex_olmo directory")
       ->required();
   import_command
       ->add_option("--name", import->name, "Name of the anchor and its experts")

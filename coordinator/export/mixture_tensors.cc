@@ -122,8 +122,8 @@ StatusOr<std::string> MixtureTensors::ConfigJson() const {
 
 Status MixtureTensors::Plan() {
   const ModelConfig& config = anchor_->config();
-  if (config.type != ModelType::kLlama && config.type != ModelType::kOlmo2) {
-    return InvalidArgument("the anchor is of type {}, wanted llama or olmo2",
+  if (config.is_moe()) {
+    return InvalidArgument("the anchor is a {} mixture, wanted a dense model",
                            model_format::ModelTypeName(config.type));
   }
   if (static_cast<int64_t>(rows_.size()) != config.num_layers) {
@@ -137,8 +137,9 @@ Status MixtureTensors::Plan() {
                              rows.size(), num_experts() * config.hidden_size);
     }
   }
-  type_ = config.type == ModelType::kLlama ? ModelType::kMixtral
-                                           : ModelType::kFlexOlmo;
+  type_ = config.type == ModelType::kLlama   ? ModelType::kMixtral
+          : config.type == ModelType::kOlmo2 ? ModelType::kFlexOlmo
+                                             : ModelType::kOlmoe;
   dtype_ = HasBf16Ffn(*anchor_) ? DType::kBF16 : DType::kF32;
   int64_t next_layer = 0;
   for (const auto& parameter : model_format::ModelParameters(config)) {
@@ -224,7 +225,6 @@ Status MixtureTensors::EmitExpert(const Origin& origin,
   return absl::OkStatus();
 }
 
-Status MixtureTensors::Emit(size_t index, const ByteSink& sink) const {
 Status MixtureTensors::EmitDifference(const Origin& origin,
                                       const ByteSink& sink) const {
   const safetensors::File& file = *experts_[origin.expert];
@@ -258,6 +258,7 @@ Status MixtureTensors::EmitDifference(const Origin& origin,
   return absl::OkStatus();
 }
 
+Status MixtureTensors::Emit(size_t index, const ByteSink& sink) const {
   const Origin& origin = origins_[index];
   switch (origin.kind) {
     case Origin::Kind::kRouter:

@@ -1,7 +1,9 @@
 #include "coordinator/export/split_mixture.h"
 
+#include <cstddef>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <utility>
 
 #include "common/base/files.h"
@@ -39,6 +41,24 @@ constexpr int64_t kComparedLength = 64;
 constexpr double kTolerance = 5e-3;
 constexpr double kRoundedTolerance = 0.5;
 
+// What the dense model that a mixture's trunk belongs to is called.
+struct DenseFamily {
+  const char* model_type;
+  const char* architecture;
+};
+
+DenseFamily DenseFamilyOf(ModelType mixture) {
+  switch (mixture) {
+    case ModelType::kMixtral:
+      return {"llama", "LlamaForCausalLM"};
+    case ModelType::kOlmoe:
+      // A mixture of one expert is the dense model of this block.
+      return {"olmoe", "OlmoeForCausalLM"};
+    default:
+      return {"olmo2", "Olmo2ForCausalLM"};
+  }
+}
+
 // config.json of the dense model that the mixture's trunk belongs to.
 StatusOr<std::string> DenseConfig(const HfDirectory& mixture) {
   ASSIGN_OR_RETURN(const std::string text,
@@ -50,12 +70,18 @@ StatusOr<std::string> DenseConfig(const HfDirectory& mixture) {
         "router_jitter_noise", "sliding_window", "auto_map"}) {
     config.erase(key);
   }
-  const bool mixtral = mixture.config().type == ModelType::kMixtral;
-  config["model_type"] = mixtral ? "llama" : "olmo2";
-  config["architectures"] = {mixtral ? "LlamaForCausalLM" : "Olmo2ForCausalLM"};
+  const ModelType type = mixture.config().type;
+  const DenseFamily dense = DenseFamilyOf(type);
+  config["model_type"] = dense.model_type;
+  config["architectures"] = {dense.architecture};
   config["attention_bias"] = false;
-  if (mixtral) {
+  if (type == ModelType::kMixtral) {
     config["mlp_bias"] = false;
+  }
+  if (type == ModelType::kOlmoe) {
+    config["num_experts"] = 1;
+    config["num_experts_per_tok"] = 1;
+    config["norm_topk_prob"] = false;
   }
   return DumpJson(config, /*indent=*/2);
 }
@@ -107,21 +133,32 @@ class Splitter {
     ASSIGN_OR_RETURN(const ModelConfig config,
                      model_format::ParseModelConfig(json));
     RETURN_IF_ERROR(WriteFileAtomic(folder / "config.json", json + "\n"));
+    const ModelType type = mixture_.config().type;
+    const bool olmoe = type == ModelType::kOlmoe;
     std::map<std::string, std::string> ffn;  // dense names to expert 0's
     for (int64_t l = 0; l < config.num_layers; ++l) {
       for (const MlpPart part : kParts) {
-        ffn[names::DenseMlp(l, part)] =
-            names::MixtureExpert(mixture_.config().type, l, 0, part);
+        ffn[names::DenseMlp(l, part)] = names::MixtureExpert(type, l, 0, part);
       }
     }
     std::vector<safetensors::TensorView> views;
     for (const auto& parameter : model_format::ModelParameters(config)) {
       const auto expert = ffn.find(parameter.name);
-      ASSIGN_OR_RETURN(
-          const model_format::TensorReference tensor,
-          mixture_.Find(expert == ffn.end() ? parameter.name : expert->second));
-      views.push_back({{parameter.name, tensor.info->dtype, tensor.info->shape},
+      const std::string& source =
+          expert == ffn.end() ? parameter.name : expert->second;
+      ASSIGN_OR_RETURN(const model_format::TensorReference tensor,
+                       mixture_.Find(source));
+      views.push_back({{olmoe ? source : parameter.name, tensor.info->dtype,
+                        tensor.info->shape},
                        tensor.bytes()});
+    }
+    // The router of one expert has nothing to choose.
+    const std::vector<float> row(static_cast<size_t>(config.hidden_size));
+    for (int64_t l = 0; olmoe && l < config.num_layers; ++l) {
+      views.push_back({{names::MixtureRouter(type, l),
+                        safetensors::DType::kF32,
+                        {1, config.hidden_size}},
+                       std::as_bytes(std::span(row))});
     }
     RETURN_IF_ERROR(safetensors::WriteFile(folder / "model.safetensors", views,
                                            {.metadata = {{"format", "pt"}}}));
@@ -245,16 +282,10 @@ StatusOr<SplitResult> SplitMixture(const SplitOptions& options) {
     ASSIGN_OR_RETURN(const auto mixture,
                      HfDirectory::Open(options.model_directory));
     const ModelConfig& config = mixture->config();
-    if (config.type != ModelType::kMixtral &&
-        config.type != ModelType::kFlexOlmo) {
-      return Unimplemented(
-          "got a model of type {}, wanted mixtral or flex_olmo: no dense model "
-          "has the block that its anchor would need",
-          model_format::ModelTypeName(config.type));
-    }
     if (config.num_experts < 2) {
-      return InvalidArgument("the mixture has {} experts, wanted 2 or more",
-                             config.num_experts);
+      return InvalidArgument(
+          "got a {} with {} experts, wanted a mixture of 2 or more",
+          model_format::ModelTypeName(config.type), config.num_experts);
     }
     ASSIGN_OR_RETURN(PendingOutput folder,
                      PendingOutput::CreateFolder(options.output));

@@ -23,7 +23,6 @@ namespace fs = std::filesystem;
 using manifest::AnchorManifest;
 using manifest::Collection;
 using manifest::ResourceName;
-using model_format::ModelType;
 
 // Files beside the model itself that make the directory usable.
 constexpr const char* kCompanions[] = {
@@ -49,9 +48,10 @@ StatusOr<FileMap> ModelFiles(const model_format::HfDirectory& model) {
 
 StatusOr<AnchorManifest> Describe(const Core& core, const AnchorSource& source,
                                   const model_format::ModelConfig& config) {
-  if (config.type != ModelType::kLlama && config.type != ModelType::kOlmo2) {
+  if (config.is_moe()) {
     return InvalidArgument(
-        "{}: model_type is {}, an anchor must be llama or olmo2",
+        "{}: a mixture of type {}; an anchor must be dense: take it apart with "
+        "`release import-model` and publish its anchor folder",
         source.model_directory.string(),
         model_format::ModelTypeName(config.type));
   }

@@ -1,7 +1,7 @@
 """Tiny random models with what transformers computes from them.
 
-usage: make_models.py DIRECTORY
-Every folder below DIRECTORY is a Hugging Face model directory with
+usage: make_models.py DIRECTORY [PREFIX]
+(only the models whose names begin with PREFIX.) Every folder below DIRECTORY is a Hugging Face model directory with
 reference.safetensors: `input_ids.{S}` int64 [B, S] and `logits.{S}` float32 [B, S, V]
 for several lengths S, and `generated` int64 [G]: what greedy search appends to the
 first row of the second length.
@@ -125,6 +125,8 @@ def main():
     root = pathlib.Path(sys.argv[1])
     torch.set_num_threads(1)
     for seed, (name, family, settings) in enumerate(cases()):
+        if not name.startswith(sys.argv[2] if len(sys.argv) > 2 else ""):
+            continue
         torch.manual_seed(seed)
         kind, own = FAMILIES[family]
         config = getattr(transformers, kind + "Config")(**{**COMMON, **own, **settings})

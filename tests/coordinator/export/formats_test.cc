@@ -199,7 +199,7 @@ TEST_F(FormatsTest, AMixtureBecomesAReleaseAndAgainTheMixture) {
                             .name = "x"})
                   .status()
                   .ToString(),
-              HasSubstr("wanted mixtral"));
+              HasSubstr("wanted a mixture"));
 }
 
 }  // namespace
