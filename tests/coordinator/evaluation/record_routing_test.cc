@@ -132,7 +132,8 @@ TEST_F(RecordRoutingTest, AnalysisOfAReleaseHasEverything) {
                                   {"second", {text / "domain_b.jsonl"}}},
                       .reference = model::Source{.directory = release_},
                       .window_tokens = 64,
-                      .max_windows = 6});
+                      .max_windows = 6,
+                      .nodes = {.groups = 3, .limit = 2}});
   ASSERT_TRUE(analysis.ok()) << analysis.status();
   std::vector<std::string> keys;
   for (const auto& [key, value] : analysis->items()) {
@@ -142,7 +143,13 @@ TEST_F(RecordRoutingTest, AnalysisOfAReleaseHasEverything) {
                         "tokens", "top_k", "layers", "experts", "domains",
                         "utilisation", "domain_specialisation",
                         "mean_probability", "mean_weight", "co_activation",
-                        "vocabulary", "saturation", "importance"));
+                        "vocabulary", "saturation", "importance", "nodes"));
+  const Json& nodes = (*analysis)["nodes"];
+  for (size_t l = 0; l < 3; ++l) {
+    // Of three experts on three nodes a token chooses two.
+    EXPECT_EQ(nodes["groups_free"][l], 2.0);
+    EXPECT_EQ(nodes["choices_kept"][l], 1.0);
+  }
   EXPECT_EQ((*analysis)["saturation"]["share"], Json({1.0, 1.0, 1.0}));
   EXPECT_EQ((*analysis)["importance"]["overlap"][0][0][0], 1.0);
   EXPECT_EQ((*analysis)["domains"].size(), 2u);
