@@ -14,6 +14,7 @@
 #include "coordinator/commands/release_compare_command.h"
 #include "coordinator/commands/release_export_command.h"
 #include "coordinator/commands/release_report_command.h"
+#include "coordinator/commands/rotate_commands.h"
 #include "coordinator/commands/serve_command.h"
 #include "coordinator/commands/sign_command.h"
 #include "coordinator/commands/status_command.h"
@@ -39,11 +40,12 @@ int main(int argc, char** argv) {
   CLI::App& release = AddReleaseCommands(line);
   AddOfflineReleaseCommands(line, release, kWorker);
   AddReleaseExportCommands(line, release, kWorker);
-  AddSignCommand(line, release);
   AddReleaseCompareCommand(line, release, kWorker);
+  AddSignCommand(line, release);
   AddReleaseReportCommand(line, release, kWorker);
   AddWithdrawalCommands(line);
   AddAuditCommands(line);
+  AddRotateCommands(line);
   AddMaintenanceCommands(line);
   tributary::cli::AddModelCommands(line, kWorker);
   AddModelServeCommand(line, *line.app().get_subcommand("model"), kWorker);

@@ -159,8 +159,14 @@ StatusOr<std::string> SignModel(ModelStatement statement,
                         {"dsseEnvelope", signed_envelope}});
 }
 
-StatusOr<ModelStatement> OpenModelSignature(std::string_view bundle_json,
-                                            const crypto::Certificate& ca) {
+namespace {
+
+struct Bundle {
+  crypto::Certificate certificate;
+  crypto::Envelope envelope;
+};
+
+StatusOr<Bundle> ParseBundle(std::string_view bundle_json) {
   JsonDocument document(kWhat, bundle_json, kLimits);
   const JsonReader root = document.root();
   root.Field("mediaType").Constant(kBundleType);
@@ -175,21 +181,42 @@ StatusOr<ModelStatement> OpenModelSignature(std::string_view bundle_json,
   const std::string envelope_json = root.Field("dsseEnvelope").ObjectText();
   RETURN_IF_ERROR(document.Finish());
   ASSIGN_OR_RETURN(const std::string der, crypto::DecodeBase64(chain[0]));
-  ASSIGN_OR_RETURN(const crypto::Certificate certificate,
+  ASSIGN_OR_RETURN(crypto::Certificate certificate,
                    crypto::Certificate::FromDer(der));
-  RETURN_IF_ERROR(certificate.VerifyChain(ca, certificate.not_before_s()));
-  ASSIGN_OR_RETURN(const crypto::Envelope envelope,
+  ASSIGN_OR_RETURN(crypto::Envelope envelope,
                    crypto::Envelope::FromJson(envelope_json));
   if (envelope.payload_type != kPayloadType) {
     return InvalidArgument("{}: payloadType: got \"{}\", wanted \"{}\"", kWhat,
                            envelope.payload_type, kPayloadType);
   }
-  // The certificate says whose key it is; key ids of other signers vary.
-  RETURN_IF_ERROR(certificate.public_key().Verify(
-      crypto::PreAuthenticationEncoding(envelope.payload_type,
-                                        envelope.payload),
-      envelope.signatures.front().bytes));
+  return Bundle{.certificate = std::move(certificate),
+                .envelope = std::move(envelope)};
+}
+
+StatusOr<ModelStatement> OpenSignedBy(const Bundle& bundle,
+                                      const crypto::PublicKey& key) {
+  const crypto::Envelope& envelope = bundle.envelope;
+  RETURN_IF_ERROR(key.Verify(crypto::PreAuthenticationEncoding(
+                                 envelope.payload_type, envelope.payload),
+                             envelope.signatures.front().bytes));
   return ReadStatement(envelope.payload);
+}
+
+}  // namespace
+
+StatusOr<ModelStatement> OpenModelSignature(std::string_view bundle_json,
+                                            const crypto::Certificate& ca) {
+  ASSIGN_OR_RETURN(const Bundle bundle, ParseBundle(bundle_json));
+  // The certificate says whose key it is; key ids of other signers vary.
+  const crypto::Certificate& certificate = bundle.certificate;
+  RETURN_IF_ERROR(certificate.VerifyChain(ca, certificate.not_before_s()));
+  return OpenSignedBy(bundle, certificate.public_key());
+}
+
+StatusOr<ModelStatement> OpenModelSignature(std::string_view bundle_json,
+                                            const crypto::PublicKey& signer) {
+  ASSIGN_OR_RETURN(const Bundle bundle, ParseBundle(bundle_json));
+  return OpenSignedBy(bundle, signer);
 }
 
 StatusOr<std::vector<ModelFile>> HashModelFiles(

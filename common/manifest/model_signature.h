@@ -57,6 +57,11 @@ StatusOr<std::string> SignModel(ModelStatement statement,
 StatusOr<ModelStatement> OpenModelSignature(std::string_view bundle_json,
                                             const crypto::Certificate& ca);
 
+// The same for a signature of that key, whoever certified it. UNAUTHENTICATED
+// when it is another key's.
+StatusOr<ModelStatement> OpenModelSignature(std::string_view bundle_json,
+                                            const crypto::PublicKey& signer);
+
 // Every regular file below `folder` but those in `ignored`, hashed. A path that
 // is a file gives one file ".". INVALID_ARGUMENT for symbolic links.
 StatusOr<std::vector<ModelFile>> HashModelFiles(

@@ -1,6 +1,8 @@
 #include "common/rpc/credentials.h"
 
 #include <grpc/grpc_security_constants.h>
+#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_credentials_options.h>
 
 #include <algorithm>
 #include <vector>
@@ -18,6 +20,13 @@ bool IsName(std::string_view text) {
          std::all_of(text.begin(), text.end(), [](char c) {
            return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
          });
+}
+
+std::shared_ptr<grpc::experimental::CertificateProviderInterface> Watch(
+    const TlsFiles& files) {
+  return std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(
+      files.private_key.string(), files.certificate.string(),
+      files.ca_certificates.string(), kReloadSeconds);
 }
 
 }  // namespace
@@ -38,6 +47,13 @@ StatusOr<TlsIdentity> LoadTlsIdentity(
 
 std::shared_ptr<grpc::ChannelCredentials> ClientCredentials(
     const TlsIdentity& identity) {
+  if (identity.files) {
+    grpc::experimental::TlsChannelCredentialsOptions options;
+    options.set_certificate_provider(Watch(*identity.files));
+    options.watch_root_certs();
+    options.watch_identity_key_cert_pairs();
+    return grpc::experimental::TlsCredentials(options);
+  }
   grpc::SslCredentialsOptions options;
   options.pem_root_certs = identity.ca_certificate_pem;
   options.pem_private_key = identity.private_key_pem;
@@ -46,13 +62,12 @@ std::shared_ptr<grpc::ChannelCredentials> ClientCredentials(
 }
 
 std::shared_ptr<grpc::ServerCredentials> ServerCredentials(
-    const TlsIdentity& identity) {
-  grpc::SslServerCredentialsOptions options(
-      GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY);
-  options.pem_root_certs = identity.ca_certificate_pem;
-  options.pem_key_cert_pairs.push_back(
-      {identity.private_key_pem, identity.certificate_pem});
-  return grpc::SslServerCredentials(options);
+    const TlsFiles& files) {
+  grpc::experimental::TlsServerCredentialsOptions options(Watch(files));
+  options.watch_root_certs();
+  options.watch_identity_key_cert_pairs();
+  options.set_cert_request_type(GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY);
+  return grpc::experimental::TlsServerCredentials(options);
 }
 
 std::string_view RoleName(PeerRole role) {

@@ -17,13 +17,26 @@
 
 namespace tributary::rpc {
 
+// Where the PEM texts of a connection's end lie. Each file is replaced
+// atomically; a file may hold key and certificate.
+struct TlsFiles {
+  std::filesystem::path ca_certificates;
+  std::filesystem::path certificate;
+  std::filesystem::path private_key;
+};
+
 // PEM texts of one end of a connection. A client without certificate and key
 // can only enrol.
 struct TlsIdentity {
-  std::string ca_certificate_pem;
+  std::string ca_certificate_pem;  // one after another when there are several
   std::string certificate_pem;
   std::string private_key_pem;
+  // With them new connections use what the files hold by then.
+  std::optional<TlsFiles> files = std::nullopt;
 };
+
+// New connections use what the files hold, this long after a change at most.
+inline constexpr unsigned kReloadSeconds = 1;
 
 // Reads the three files. NOT_FOUND names the missing one.
 StatusOr<TlsIdentity> LoadTlsIdentity(
@@ -37,9 +50,10 @@ std::shared_ptr<grpc::ChannelCredentials> ClientCredentials(
     const TlsIdentity& identity);
 
 // A server that asks for a client certificate and verifies it against the CA;
-// a client without one gets through and is unidentified.
+// a client without one gets through and is unidentified. The files are watched:
+// key, certificate and CAs can be replaced while it serves.
 std::shared_ptr<grpc::ServerCredentials> ServerCredentials(
-    const TlsIdentity& identity);
+    const TlsFiles& files);
 
 enum class PeerRole {
   kContributor,  // own contributions, anchors, releases

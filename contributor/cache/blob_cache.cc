@@ -14,14 +14,18 @@ namespace tributary::contributor {
 namespace fs = std::filesystem;
 namespace {
 
-// Renames a finished file to its name, durably.
+// Renames a finished file to its name, durably. Another process of this home
+// that fetched the same bytes may have done so already.
 Status Publish(const fs::path& file, const fs::path& final_path) {
   RETURN_IF_ERROR(MakeDirectories(final_path.parent_path()));
-  if (chmod(file.c_str(), 0444) != 0) {
-    return ErrnoStatus(errno, "chmod " + file.string());
-  }
-  if (rename(file.c_str(), final_path.c_str()) != 0) {
-    return ErrnoStatus(errno, "rename to " + final_path.string());
+  std::error_code error;
+  if (chmod(file.c_str(), 0444) != 0 ||
+      rename(file.c_str(), final_path.c_str()) != 0) {
+    const int code = errno;
+    if (code != ENOENT || !fs::exists(final_path, error)) {
+      return ErrnoStatus(code, "rename " + file.string() + " to " +
+                                   final_path.string());
+    }
   }
   return SyncDirectory(final_path.parent_path());
 }

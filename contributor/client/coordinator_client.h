@@ -16,7 +16,9 @@
 #include "tributary/v1/audit.pb.h"
 #include "tributary/v1/contribution.pb.h"
 #include "tributary/v1/enrolment.pb.h"
+#include "tributary/v1/preflight.pb.h"
 #include "tributary/v1/release.pb.h"
+#include "tributary/v1/trust.pb.h"
 
 namespace tributary::contributor {
 
@@ -91,6 +93,18 @@ class CoordinatorClient {
 
   virtual StatusOr<v1::RenewCertificateResponse> RenewCertificate(
       const std::string& certificate_signing_request_pem) = 0;
+
+  // Whom to trust from now on. UNIMPLEMENTED: an older coordinator.
+  virtual StatusOr<v1::TrustBundle> GetTrustBundle() {
+    return absl::UnimplementedError("GetTrustBundle");
+  }
+
+  // Sends `request_bytes` of padding and gets `response_bytes`, at most 1 MiB
+  // each. UNIMPLEMENTED: an older coordinator.
+  virtual StatusOr<v1::ProbeResponse> Probe(int64_t /*request_bytes*/,
+                                            int64_t /*response_bytes*/) {
+    return absl::UnimplementedError("Probe");
+  }
 
   // The signed head of the coordinator's audit log after its first `size`
   // records, or now (0). OUT_OF_RANGE: it has fewer.

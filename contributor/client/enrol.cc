@@ -11,6 +11,7 @@
 #include "common/crypto/key.h"
 #include "contributor/client/grpc_client.h"
 #include "contributor/client/identity.h"
+#include "contributor/client/renew.h"
 
 namespace tributary::contributor {
 namespace fs = std::filesystem;
@@ -147,12 +148,13 @@ Status Enrol(const Home& home, const manifest::Invitation& invitation,
   const IssuedCertificates issued = {
       .certificate_pem = response.certificate_pem(),
       .ca_certificate_pem = response.ca_certificate_pem(),
-      .signing_certificate_pem = response.signing_certificate_pem()};
+      .signing_certificate_pem = response.signing_certificate_pem(),
+      .trust = CasOf(response.trust())};
   RETURN_IF_ERROR(CheckIssued(issued,
                               {.federation = invitation.federation,
                                .contributor_id = invitation.contributor_id,
                                .key = key.public_key(),
-                               .trusted_ca = ca},
+                               .trusted_cas = {ca}},
                               clock));
   RETURN_IF_ERROR(StoreCertificates(home, issued));
   ASSIGN_OR_RETURN(const std::string federation,

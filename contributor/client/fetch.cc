@@ -1,11 +1,14 @@
 #include "contributor/client/fetch.h"
 
+#include <algorithm>
 #include <set>
+#include <variant>
 #include <vector>
 
 #include "common/base/files.h"
 #include "common/crypto/digest.h"
 #include "common/manifest/expert_manifest.h"
+#include "common/manifest/model_signature.h"
 #include "common/manifest/resource_name.h"
 #include "common/manifest/spiffe.h"
 #include "contributor/cache/materialise.h"
@@ -164,8 +167,8 @@ Status CheckExpert(const Identity& identity,
   // It may have ended since it signed; what counts is that it was issued.
   ASSIGN_OR_RETURN(
       const manifest::Identity owner,
-      manifest::VerifyIdentity(certificate, identity.ca, identity.federation,
-                               certificate.not_before_s()));
+      VerifyMember(certificate, identity.cas(), identity.federation,
+                   certificate.not_before_s()));
   if (owner.role != manifest::Role::kContributor ||
       owner.id != expected.contributor) {
     return Unauthenticated("signed with the key of {}, wanted contributors/{}",
@@ -207,6 +210,39 @@ Status AddExpertManifests(const FetchContext& context,
   return absl::OkStatus();
 }
 
+// model.sig, when it says about every file what is written. Older coordinators
+// have none.
+Status AddModelSignature(const Identity& identity, const v1::Release& release,
+                         std::vector<MaterialisedFile>& files) {
+  if (release.model_signature_json().empty()) {
+    return absl::OkStatus();
+  }
+  StatusOr<manifest::ModelStatement> statement = manifest::OpenModelSignature(
+      release.model_signature_json(), identity.signer.public_key());
+  RETURN_IF_ERROR(Annotate(statement.status(), release.name() + ", model.sig"));
+  std::vector<manifest::ModelFile> wanted;
+  for (const MaterialisedFile& file : files) {
+    const auto* blob = std::get_if<manifest::BlobName>(&file.content);
+    wanted.push_back(
+        {.path = file.path,
+         .sha256 = blob != nullptr ? blob->sha256
+                                   : crypto::Sha256Hex(
+                                         std::get<std::string>(file.content))});
+  }
+  std::sort(wanted.begin(), wanted.end(),
+            [](const auto& a, const auto& b) { return a.path < b.path; });
+  if (statement->name != release.name() || statement->files != wanted) {
+    return Unauthenticated(
+        "{}: its model.sig is about {} with {} files, which are not the {} "
+        "files of this release",
+        release.name(), statement->name, statement->files.size(),
+        wanted.size());
+  }
+  files.push_back({.path = manifest::kModelSignatureFile,
+                   .content = release.model_signature_json()});
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 StatusOr<FetchedRelease> FetchRelease(const FetchContext& context,
@@ -240,6 +276,7 @@ StatusOr<FetchedRelease> FetchRelease(const FetchContext& context,
   }
   files.push_back({.path = "anchor/anchor.json", .content = anchor.json});
   RETURN_IF_ERROR(AddExpertManifests(context, release.name(), manifest, files));
+  RETURN_IF_ERROR(AddModelSignature(context.identity, release, files));
   fetched.name = release.name();
   fetched.digest = release.digest();
   fetched.directory = directory(number);

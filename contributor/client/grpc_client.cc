@@ -15,7 +15,9 @@
 #include "tributary/v1/blob.grpc.pb.h"
 #include "tributary/v1/contribution.grpc.pb.h"
 #include "tributary/v1/enrolment.grpc.pb.h"
+#include "tributary/v1/preflight.grpc.pb.h"
 #include "tributary/v1/release.grpc.pb.h"
+#include "tributary/v1/trust.grpc.pb.h"
 
 namespace tributary::contributor {
 namespace {
@@ -39,9 +41,7 @@ std::string Cause(const Status& status) {
   std::string message(status.message());
   for (const std::string prefix :
        {"failed to connect to all addresses; last error: ", "UNKNOWN: "}) {
-    if (message.rfind(prefix, 0) == 0) {
-      message.erase(0, prefix.size());
-    }
+    message.erase(0, message.rfind(prefix, 0) == 0 ? prefix.size() : 0);
   }
   return message;
 }
@@ -127,7 +127,9 @@ class GrpcClient : public CoordinatorClient {
         blobs_(v1::BlobService::NewStub(channel_)),
         contributions_(v1::ContributionService::NewStub(channel_)),
         enrolment_(v1::EnrolmentService::NewStub(channel_)),
-        releases_(v1::ReleaseService::NewStub(channel_)) {}
+        preflight_(v1::PreflightService::NewStub(channel_)),
+        releases_(v1::ReleaseService::NewStub(channel_)),
+        trust_(v1::TrustService::NewStub(channel_)) {}
 
   StatusOr<v1::Anchor> GetAnchor(const std::string& name) override {
     v1::GetAnchorRequest request;
@@ -330,6 +332,23 @@ class GrpcClient : public CoordinatorClient {
         });
   }
 
+  StatusOr<v1::TrustBundle> GetTrustBundle() override {
+    return Call<v1::GetTrustBundleRequest, v1::TrustBundle>(
+        v1::GetTrustBundleRequest(), [this](auto... arguments) {
+          return trust_->GetTrustBundle(arguments...);
+        });
+  }
+
+  StatusOr<v1::ProbeResponse> Probe(int64_t request_bytes,
+                                    int64_t response_bytes) override {
+    v1::ProbeRequest request;
+    request.mutable_padding()->resize(static_cast<size_t>(request_bytes));
+    request.set_response_bytes(static_cast<int32_t>(response_bytes));
+    return Call<v1::ProbeRequest, v1::ProbeResponse>(
+        request,
+        [this](auto... arguments) { return preflight_->Probe(arguments...); });
+  }
+
   StatusOr<v1::Checkpoint> GetCheckpoint(int64_t size) override {
     v1::GetCheckpointRequest request;
     request.set_size(size);
@@ -355,7 +374,9 @@ class GrpcClient : public CoordinatorClient {
   const std::unique_ptr<v1::BlobService::Stub> blobs_;
   const std::unique_ptr<v1::ContributionService::Stub> contributions_;
   const std::unique_ptr<v1::EnrolmentService::Stub> enrolment_;
+  const std::unique_ptr<v1::PreflightService::Stub> preflight_;
   const std::unique_ptr<v1::ReleaseService::Stub> releases_;
+  const std::unique_ptr<v1::TrustService::Stub> trust_;
 };
 
 }  // namespace

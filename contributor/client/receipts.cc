@@ -28,26 +28,65 @@ Status CheckOwner(const std::string& contribution,
   return absl::OkStatus();
 }
 
-}  // namespace
+// The signer of that time, as far as its certificate was once trusted here.
+Status CheckSignerOf(const crypto::Certificate& signer,
+                     const Identity& identity, int64_t time_s) {
+  std::vector<crypto::Certificate> cas = identity.cas();
+  for (const crypto::Certificate& former : identity.former) {
+    if (former.is_ca()) {
+      cas.push_back(former);
+    }
+  }
+  const StatusOr<manifest::Identity> member =
+      VerifyMember(signer, cas, identity.federation, time_s);
+  RETURN_IF_ERROR(
+      Annotate(member.status(), "the coordinator's signing certificate"));
+  return member->role == manifest::Role::kSigner
+             ? absl::OkStatus()
+             : Unauthenticated("got a certificate of role {}, wanted signer",
+                               manifest::RoleName(member->role));
+}
 
-StatusOr<VerifiedReceipt> VerifyReceipt(std::string_view envelope_json,
-                                        const Identity& identity) {
+StatusOr<VerifiedReceipt> VerifySignedBy(std::string_view envelope_json,
+                                         const crypto::Certificate& signer,
+                                         const Identity& identity) {
   VerifiedReceipt verified;
-  const crypto::PublicKey& signer = identity.signer.public_key();
+  const crypto::PublicKey& key = signer.public_key();
   if (manifest::ReadStatementUnverified(envelope_json,
                                         manifest::kWithdrawalReceiptKind)
           .ok()) {
     ASSIGN_OR_RETURN(verified.withdrawal,
-                     manifest::OpenWithdrawalReceipt(envelope_json, signer));
+                     manifest::OpenWithdrawalReceipt(envelope_json, key));
     RETURN_IF_ERROR(
-        CheckSigner(identity, verified.withdrawal->withdraw_time_s));
+        CheckSignerOf(signer, identity, verified.withdrawal->withdraw_time_s));
     RETURN_IF_ERROR(CheckFederation(verified.withdrawal->federation, identity));
     return verified;
   }
   ASSIGN_OR_RETURN(verified.purge,
-                   manifest::OpenPurgeReceipt(envelope_json, signer));
-  RETURN_IF_ERROR(CheckSigner(identity, verified.purge->purge_time_s));
+                   manifest::OpenPurgeReceipt(envelope_json, key));
+  RETURN_IF_ERROR(
+      CheckSignerOf(signer, identity, verified.purge->purge_time_s));
   RETURN_IF_ERROR(CheckFederation(verified.purge->federation, identity));
+  return verified;
+}
+
+}  // namespace
+
+StatusOr<VerifiedReceipt> VerifyReceipt(std::string_view envelope_json,
+                                        const Identity& identity) {
+  StatusOr<VerifiedReceipt> verified =
+      VerifySignedBy(envelope_json, identity.signer, identity);
+  for (auto former = identity.former.rbegin();
+       !verified.ok() && former != identity.former.rend(); ++former) {
+    if (former->is_ca()) {
+      continue;
+    }
+    StatusOr<VerifiedReceipt> then =
+        VerifySignedBy(envelope_json, *former, identity);
+    if (then.ok()) {
+      return then;
+    }
+  }
   return verified;
 }
 

@@ -48,6 +48,7 @@ Status Fetch(const cli::CommandContext& context, const Options& options) {
       fs::absolute(options.output, error).lexically_normal();
   const fs::path target = output.has_filename() ? output : output.parent_path();
   RETURN_IF_ERROR(CheckReplaceable(target));
+  RETURN_IF_ERROR(session->FollowTrust());
   RETURN_IF_ERROR(MarkCopies(context, *session));
   cli::ProgressBar bar(context.output);
   const FetchContext fetch = {

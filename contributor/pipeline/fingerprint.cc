@@ -43,7 +43,34 @@ Status AddPath(const fs::path& path, std::vector<std::string>& lines) {
   return absl::OkStatus();
 }
 
+void AddSize(const fs::path& file, DataSize& size) {
+  std::error_code error;
+  if (fs::is_regular_file(file, error)) {
+    const uintmax_t bytes = fs::file_size(file, error);
+    size.bytes += error ? 0 : bytes;
+    ++size.files;
+  }
+}
+
 }  // namespace
+
+DataSize SizeOf(const std::vector<fs::path>& paths) {
+  DataSize size;
+  for (const fs::path& path : paths) {
+    std::error_code error;
+    if (!fs::is_directory(path, error)) {
+      AddSize(path, size);
+      continue;
+    }
+    fs::recursive_directory_iterator entry(
+        path, fs::directory_options::follow_directory_symlink, error);
+    for (; !error && entry != fs::recursive_directory_iterator();
+         entry.increment(error)) {
+      AddSize(entry->path(), size);
+    }
+  }
+  return size;
+}
 
 StatusOr<std::string> FingerprintPaths(const std::vector<fs::path>& paths) {
   std::string all;

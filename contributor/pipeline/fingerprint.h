@@ -2,6 +2,7 @@
 
 // Identities of inputs that the front process may look at but not open.
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -16,5 +17,12 @@ namespace tributary::contributor {
 // is a regular file.
 StatusOr<std::string> FingerprintPaths(
     const std::vector<std::filesystem::path>& paths);
+
+// Regular files at and below `paths`.
+struct DataSize {
+  int64_t files = 0;
+  uint64_t bytes = 0;
+};
+DataSize SizeOf(const std::vector<std::filesystem::path>& paths);
 
 }  // namespace tributary::contributor

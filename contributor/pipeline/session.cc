@@ -93,15 +93,25 @@ PipelineContext Session::Context(StageProgress progress) {
           .progress = std::move(progress)};
 }
 
+Status Session::ReloadIdentity() {
+  ASSIGN_OR_RETURN(Identity identity, LoadIdentity(home_));
+  identity_.emplace(std::move(identity));
+  Connect();
+  return absl::OkStatus();
+}
+
+Status Session::FollowTrust() {
+  ASSIGN_OR_RETURN(
+      const bool changed,
+      contributor::FollowTrust(home_, *identity_, *client_, SystemClock()));
+  return changed ? ReloadIdentity() : absl::OkStatus();
+}
+
 Status Session::RenewCertificate() {
+  RETURN_IF_ERROR(FollowTrust());
   ASSIGN_OR_RETURN(const bool renewed,
                    RenewIfDue(home_, *identity_, *client_, SystemClock()));
-  if (renewed) {
-    ASSIGN_OR_RETURN(Identity identity, LoadIdentity(home_));
-    identity_.emplace(std::move(identity));
-    Connect();
-  }
-  return absl::OkStatus();
+  return renewed ? ReloadIdentity() : absl::OkStatus();
 }
 
 Status Session::CheckAudit() {

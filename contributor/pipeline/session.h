@@ -44,10 +44,13 @@ class Session {
   // Id of the configured contribution.
   std::string contribution() const;
 
-  // For the pipeline; valid until the next RenewCertificate.
+  // For the pipeline; valid until the next FollowTrust or RenewCertificate.
   PipelineContext Context(StageProgress progress);
 
-  // Gets a fresh certificate when it is due and goes on with it.
+  // Learns whom to trust from now on, such as a CA that takes over.
+  Status FollowTrust();
+
+  // The same; then gets a fresh certificate when it is due and goes on with it.
   Status RenewCertificate();
 
   // Keeps the coordinator's newest audit checkpoint. DATA_LOSS when it does not
@@ -57,6 +60,7 @@ class Session {
  private:
   Session(const SessionOptions& options, config::ContributorConfig config);
   void Connect();
+  Status ReloadIdentity();
 
   const SessionOptions options_;
   const Home home_;

@@ -47,6 +47,8 @@ StatusOr<std::unique_ptr<AdminClient>> AdminClient::Connect(
   client->admin_ = v1::AdminService::NewStub(channel);
   client->anchors_ = v1::AnchorService::NewStub(channel);
   client->releases_ = v1::ReleaseService::NewStub(channel);
+  client->audit_ = v1::AuditService::NewStub(channel);
+  client->trust_ = v1::TrustService::NewStub(channel);
   return client;
 }
 

@@ -9,7 +9,9 @@
 #include "grpcpp/client_context.h"
 #include "tributary/v1/admin.grpc.pb.h"
 #include "tributary/v1/anchor.grpc.pb.h"
+#include "tributary/v1/audit.grpc.pb.h"
 #include "tributary/v1/release.grpc.pb.h"
+#include "tributary/v1/trust.grpc.pb.h"
 
 namespace tributary::coordinator {
 
@@ -25,6 +27,8 @@ class AdminClient {
   v1::AdminService::Stub& admin() { return *admin_; }
   v1::AnchorService::Stub& anchors() { return *anchors_; }
   v1::ReleaseService::Stub& releases() { return *releases_; }
+  v1::AuditService::Stub& audit() { return *audit_; }
+  v1::TrustService::Stub& trust() { return *trust_; }
 
   // Makes one unary call with a deadline and returns its answer or error.
   template <typename Stub, typename Request, typename Response>
@@ -51,6 +55,8 @@ class AdminClient {
   std::unique_ptr<v1::AdminService::Stub> admin_;
   std::unique_ptr<v1::AnchorService::Stub> anchors_;
   std::unique_ptr<v1::ReleaseService::Stub> releases_;
+  std::unique_ptr<v1::AuditService::Stub> audit_;
+  std::unique_ptr<v1::TrustService::Stub> trust_;
 };
 
 }  // namespace tributary::coordinator

@@ -7,6 +7,8 @@
 #include "common/base/text.h"
 #include "common/crypto/digest.h"
 #include "coordinator/blob/directory_blob_store.h"
+#include "coordinator/commands/admin_client.h"
+#include "coordinator/commands/message_json.h"
 #include "coordinator/storage/audit_log.h"
 #include "coordinator/storage/blob_catalog.h"
 #include "coordinator/storage/blob_table.h"
@@ -18,6 +20,7 @@ namespace {
 
 // More are counted as one error all the same.
 constexpr size_t kMaxNamed = 100;
+constexpr int kPageSize = 1000;
 
 // Reads every blob; DATA_LOSS names the first whose bytes are not its name's.
 StatusOr<uint64_t> CheckContent(Database& database, DirectoryBlobStore& store,
@@ -90,6 +93,62 @@ Status Verify(bool content, const cli::CommandContext& context) {
   return absl::OkStatus();
 }
 
+struct ListOptions {
+  std::string subject;
+  int64_t from = 0;
+  int64_t limit = 0;  // 0: all
+};
+
+Status List(const ListOptions& options, const cli::CommandContext& context) {
+  ASSIGN_OR_RETURN(const auto client, AdminClient::Connect(context.home));
+  v1::ListAuditRecordsRequest request;
+  request.set_page_size(kPageSize);
+  request.set_first_position(options.from);
+  request.set_subject(options.subject);
+  std::vector<std::vector<std::string>> rows = {
+      {"POSITION", "TIME", "ACTOR", "ACTION", "SUBJECT", "DETAIL"}};
+  nlohmann::json values = nlohmann::json::array();
+  const auto full = [&] {
+    return options.limit > 0 &&
+           static_cast<int64_t>(values.size()) >= options.limit;
+  };
+  do {
+    RETURN_IF_ERROR(context.cancellation.Check());
+    ASSIGN_OR_RETURN(
+        const v1::ListAuditRecordsResponse page,
+        client->Call(client->audit(), &v1::AuditService::Stub::ListAuditRecords,
+                     request));
+    for (const v1::AuditRecord& record : page.records()) {
+      if (full()) {
+        break;
+      }
+      rows.push_back({std::to_string(record.position()),
+                      FormatTime(static_cast<double>(record.time_s())),
+                      record.actor(), record.action(), record.subject(),
+                      record.detail_json()});
+      values.push_back(MessageJson(record));
+    }
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty() && !full());
+  context.output.Print(cli::FormatTable(rows), {{"records", values}});
+  return absl::OkStatus();
+}
+
+void AddListCommand(cli::CommandLine& command_line, CLI::App& group) {
+  auto options = std::make_shared<ListOptions>();
+  CLI::App* list =
+      command_line.AddCommand(group, "list", "The records, oldest first",
+                              [options](const cli::CommandContext& context) {
+                                return List(*options, context);
+                              });
+  list->add_option("--subject", options->subject,
+                   "Only records about this resource, such as contributions/a");
+  list->add_option("--from", options->from, "Position to begin at")
+      ->check(CLI::NonNegativeNumber);
+  list->add_option("--limit", options->limit, "At most this many")
+      ->check(CLI::PositiveNumber);
+}
+
 }  // namespace
 
 void AddAuditCommands(cli::CommandLine& command_line) {
@@ -103,6 +162,7 @@ void AddAuditCommands(cli::CommandLine& command_line) {
         return Verify(*content, context);
       });
   verify->add_flag("--content", *content, "Read and hash every blob too");
+  AddListCommand(command_line, group);
 }
 
 }  // namespace tributary::coordinator

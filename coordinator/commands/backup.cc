@@ -6,6 +6,7 @@
 
 #include "common/base/files.h"
 #include "coordinator/blob/directory_blob_store.h"
+#include "coordinator/service/server_keys.h"
 #include "coordinator/storage/blob_table.h"
 #include "coordinator/storage/database.h"
 
@@ -44,6 +45,13 @@ Status CopyKeys(const Home& home, const Home& copy) {
     RETURN_IF_ERROR(CopySmallFile(home.key(name), copy.key(name), 0600));
     RETURN_IF_ERROR(
         CopySmallFile(home.certificate(name), copy.certificate(name), 0644));
+  }
+  // While the CA is replaced there is a second one.
+  if (HasNextCa(home)) {
+    RETURN_IF_ERROR(
+        CopySmallFile(home.key(kNextCaName), copy.key(kNextCaName), 0600));
+    RETURN_IF_ERROR(CopySmallFile(home.certificate(kNextCaName),
+                                  copy.certificate(kNextCaName), 0644));
   }
   return CopySmallFile(home.config(), copy.config(), 0644);
 }

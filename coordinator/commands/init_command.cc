@@ -9,13 +9,13 @@
 #include "common/manifest/resource_name.h"
 #include "common/manifest/spiffe.h"
 #include "coordinator/commands/config_file.h"
+#include "coordinator/service/server_keys.h"
 #include "coordinator/storage/database.h"
 #include "coordinator/storage/home.h"
 
 namespace tributary::coordinator {
 namespace {
 
-constexpr int64_t kCaLifetimeS = 3650 * crypto::kDaySeconds;
 constexpr int64_t kLeafLifetimeS = 365 * crypto::kDaySeconds;
 
 // A key and its certificate below keys/.

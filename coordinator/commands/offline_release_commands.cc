@@ -2,9 +2,12 @@
 
 #include <memory>
 
+#include "common/base/files.h"
 #include "common/base/text.h"
 #include "common/cli/worker_call.h"
 #include "common/crypto/certificate.h"
+#include "common/manifest/model_signature.h"
+#include "coordinator/commands/config_file.h"
 #include "coordinator/commands/merge_files.h"
 #include "coordinator/merge/release_directory.h"
 #include "coordinator/storage/home.h"
@@ -12,6 +15,10 @@
 namespace tributary::coordinator {
 namespace fs = std::filesystem;
 namespace {
+
+constexpr uint64_t kMaxBundleBytes = 64 << 20;
+// A reader's program marks copies of withdrawn releases with it.
+constexpr char kWithdrawnFile[] = "WITHDRAWN";
 
 struct MergeOptions {
   std::string anchor;
@@ -115,6 +122,33 @@ Status MergeCommand(const MergeOptions& options, const std::string& worker,
   return absl::OkStatus();
 }
 
+// Whether the folder has a model.sig, which then has to fit every file.
+StatusOr<bool> CheckModelSignature(const fs::path& folder,
+                                   const crypto::PublicKey& signer,
+                                   const std::string& release,
+                                   const cli::CommandContext& context) {
+  const fs::path path = folder / manifest::kModelSignatureFile;
+  std::error_code error;
+  if (!fs::exists(path, error)) {
+    return false;
+  }
+  ASSIGN_OR_RETURN(const std::string bundle, ReadFile(path, kMaxBundleBytes));
+  StatusOr<manifest::ModelStatement> statement =
+      manifest::OpenModelSignature(bundle, signer);
+  RETURN_IF_ERROR(Annotate(statement.status(), path.string()));
+  // One that `release sign` made later bears the folder's name.
+  if (statement->name.rfind("releases/", 0) == 0 &&
+      statement->name != release) {
+    return Unauthenticated("{}: is that of {}, wanted {}", path.string(),
+                           statement->name, release);
+  }
+  // A mark that somebody else set later says nothing against the files.
+  statement->ignored.push_back(kWithdrawnFile);
+  RETURN_IF_ERROR(
+      manifest::CheckModelFiles(*statement, folder, &context.cancellation));
+  return true;
+}
+
 Status VerifyCommand(const std::string& directory,
                      const std::string& certificate,
                      const cli::CommandContext& context) {
@@ -128,9 +162,16 @@ Status VerifyCommand(const std::string& directory,
                            "the signer's certificate (--signer or --home)"));
   ASSIGN_OR_RETURN(const VerifiedRelease verified,
                    VerifyRelease(folder, loaded->public_key()));
+  ASSIGN_OR_RETURN(const bool has_signature,
+                   CheckModelSignature(folder, loaded->public_key(),
+                                       verified.statement.release, context));
   std::string text = fmt::format("{} is genuine: {} files, {}, digest {}",
                                  verified.statement.release, verified.files,
                                  HumanBytes(verified.bytes), verified.digest);
+  text += has_signature ? "\nmodel.sig covers every file, and nothing else is "
+                          "there"
+                        : "\nno model.sig: what other files are there was not "
+                          "checked";
   for (const std::string& name : verified.unchecked) {
     text += "\nnot checked: " + name;
   }
@@ -138,6 +179,7 @@ Status VerifyCommand(const std::string& directory,
                               {"digest", verified.digest},
                               {"files", verified.files},
                               {"bytes", verified.bytes},
+                              {"model_signature", has_signature},
                               {"unchecked", verified.unchecked}});
   return absl::OkStatus();
 }

@@ -12,6 +12,7 @@
 #include "common/crypto/certificate_authority.h"
 #include "common/manifest/resource_name.h"
 #include "coordinator/commands/config_file.h"
+#include "coordinator/service/server_keys.h"
 #include "coordinator/storage/home.h"
 
 namespace tributary::coordinator {
@@ -25,15 +26,6 @@ struct Options {
   std::string output;
   int days = 90;
 };
-
-StatusOr<crypto::CertificateAuthority> LoadCa(const Home& home) {
-  ASSIGN_OR_RETURN(crypto::Certificate certificate,
-                   crypto::Certificate::Load(home.certificate("ca")));
-  ASSIGN_OR_RETURN(crypto::PrivateKey key,
-                   crypto::PrivateKey::Load(home.key("ca")));
-  return crypto::CertificateAuthority::Create(std::move(certificate),
-                                              std::move(key), SystemClock());
-}
 
 // Where a reader dials: what the configuration says, or where the server
 // listens now.
@@ -55,19 +47,36 @@ StatusOr<std::string> DialAddress(const Home& home, const Settings& settings) {
   return settings.public_hosts[0] + text->substr(text->rfind(':'));
 }
 
+// The CAs to trust, the one that issues first.
+struct Cas {
+  crypto::CertificateAuthority issuing;
+  std::string trusted_pem;
+};
+
+StatusOr<Cas> LoadCas(const Home& home) {
+  ASSIGN_OR_RETURN(crypto::CertificateAuthority ca,
+                   LoadCa(home, kCaName, SystemClock()));
+  if (!HasNextCa(home)) {
+    const std::string pem = ca.certificate().ToPem();
+    return Cas{.issuing = std::move(ca), .trusted_pem = pem};
+  }
+  ASSIGN_OR_RETURN(crypto::CertificateAuthority next,
+                   LoadCa(home, kNextCaName, SystemClock()));
+  const std::string pem = JoinPem({next.certificate(), ca.certificate()});
+  return Cas{.issuing = std::move(next), .trusted_pem = pem};
+}
+
 Status WriteIdentity(const fs::path& folder, const crypto::PrivateKey& key,
-                     const crypto::Certificate& certificate, const Home& home) {
+                     const crypto::Certificate& certificate, const Home& home,
+                     const std::string& trusted_pem) {
   RETURN_IF_ERROR(MakeDirectories(folder));
   RETURN_IF_ERROR(key.Save(folder / "contributor.key.pem"));
   RETURN_IF_ERROR(
       WriteFileAtomic(folder / "contributor.crt.pem", certificate.ToPem()));
-  for (const char* name : {"ca", "signer"}) {
-    ASSIGN_OR_RETURN(const std::string pem,
-                     ReadFile(home.certificate(name), 1 << 20));
-    RETURN_IF_ERROR(
-        WriteFileAtomic(folder / (std::string(name) + ".crt.pem"), pem));
-  }
-  return absl::OkStatus();
+  RETURN_IF_ERROR(WriteFileAtomic(folder / "ca.crt.pem", trusted_pem));
+  ASSIGN_OR_RETURN(const std::string signer,
+                   ReadFile(home.certificate("signer"), 1 << 20));
+  return WriteFileAtomic(folder / "signer.crt.pem", signer);
 }
 
 Status Issue(const Options& options, const cli::CommandContext& context) {
@@ -81,18 +90,19 @@ Status Issue(const Options& options, const cli::CommandContext& context) {
     return absl::AlreadyExistsError(output.string() +
                                     ": is there already; choose another");
   }
-  ASSIGN_OR_RETURN(const crypto::CertificateAuthority ca, LoadCa(home));
+  ASSIGN_OR_RETURN(const Cas cas, LoadCas(home));
   ASSIGN_OR_RETURN(const crypto::PrivateKey key,
                    crypto::PrivateKey::Generate());
   ASSIGN_OR_RETURN(
       const crypto::Certificate certificate,
-      ca.Issue(key.public_key(),
-               {.common_name = options.id,
-                .uris = {fmt::format("spiffe://{}/reader/{}",
-                                     settings.federation, options.id)},
-                .usages = {crypto::KeyUsage::kClient},
-                .lifetime_s = options.days * crypto::kDaySeconds}));
-  RETURN_IF_ERROR(WriteIdentity(output / "identity", key, certificate, home));
+      cas.issuing.Issue(key.public_key(),
+                        {.common_name = options.id,
+                         .uris = {fmt::format("spiffe://{}/reader/{}",
+                                              settings.federation, options.id)},
+                         .usages = {crypto::KeyUsage::kClient},
+                         .lifetime_s = options.days * crypto::kDaySeconds}));
+  RETURN_IF_ERROR(WriteIdentity(output / "identity", key, certificate, home,
+                                cas.trusted_pem));
   ASSIGN_OR_RETURN(const std::string federation,
                    DumpJson({{"federation", settings.federation},
                              {"contributor_id", options.id},

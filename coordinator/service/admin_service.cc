@@ -63,8 +63,11 @@ Status AdminServiceImpl::CreateInvitation(
   invitation.address = context_.public_address;
   invitation.secret = secret;
   invitation.expire_time_s = std::stoll(expire_time);
-  invitation.ca_certificate_pem = context_.ca.certificate().ToPem();
-  invitation.ca_fingerprint = context_.ca.certificate().fingerprint();
+  // The one that issued the server's certificate.
+  const auto keys = context_.trust.keys();
+  const crypto::Certificate& ca = keys->ca.certificate();
+  invitation.ca_certificate_pem = ca.ToPem();
+  invitation.ca_fingerprint = ca.fingerprint();
   ASSIGN_OR_RETURN(*response.mutable_invitation_json(), invitation.ToJson());
   return absl::OkStatus();
 }

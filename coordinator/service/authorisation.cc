@@ -63,6 +63,11 @@ Status CheckIsContributor(const Caller& caller) {
 
 }  // namespace
 
+StatusOr<Caller> RequireAnyone(const Core& core,
+                               const grpc::ServerContextBase& context) {
+  return Identify(core, context, Revoked::kAllowed);
+}
+
 StatusOr<Caller> RequireReader(const Core& core,
                                const grpc::ServerContextBase& context) {
   return Identify(core, context, Revoked::kRefused);

@@ -36,6 +36,10 @@ StatusOr<Caller> RequireOwner(const Core& core,
 StatusOr<Caller> RequireOperator(const Core& core,
                                  const grpc::ServerContextBase& context);
 
+// Any certificate of this federation, a revoked contributor's too.
+StatusOr<Caller> RequireAnyone(const Core& core,
+                               const grpc::ServerContextBase& context);
+
 // Any certificate of this federation: contributors that are not revoked,
 // operators, readers.
 StatusOr<Caller> RequireReader(const Core& core,

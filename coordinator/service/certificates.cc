@@ -19,12 +19,13 @@ StatusOr<CertificateRow> IssueContributorCertificate(
       .federation = context.core.settings.federation,
       .role = manifest::Role::kContributor,
       .id = contributor};
-  ASSIGN_OR_RETURN(const crypto::Certificate certificate,
-                   context.ca.Issue(request->public_key(),
-                                    {.common_name = contributor,
-                                     .uris = {identity.ToUri()},
-                                     .usages = {crypto::KeyUsage::kClient},
-                                     .lifetime_s = kContributorCertificateS}));
+  ASSIGN_OR_RETURN(
+      const crypto::Certificate certificate,
+      context.trust.keys()->issuing_ca().Issue(
+          request->public_key(), {.common_name = contributor,
+                                  .uris = {identity.ToUri()},
+                                  .usages = {crypto::KeyUsage::kClient},
+                                  .lifetime_s = kContributorCertificateS}));
   CertificateRow row{.serial = certificate.serial(),
                      .contributor = contributor,
                      .key_id = certificate.public_key().key_id(),
@@ -38,8 +39,8 @@ StatusOr<CertificateRow> IssueContributorCertificate(
 std::string InvitationSecret(const ServiceContext& context,
                              const std::string& request_id,
                              const std::string& contributor) {
-  // Two nested hashes keyed with the CA's private key, as in HMAC.
-  const std::string key = context.ca.key().ToPem();
+  // Two nested hashes keyed with the signer's private key, as in HMAC.
+  const std::string key = context.core.signer.ToPem();
   crypto::Sha256 inner;
   inner.Update("tributary invitation inner\n" + key + "\n" + request_id + "\n" +
                contributor);

@@ -19,8 +19,8 @@ StatusOr<CertificateRow> IssueContributorCertificate(
     const std::string& contributor, const std::string& request_pem);
 
 // Makes an invitation and stores the hash of its secret. The secret derives
-// from the CA's key and `request_id`, so that a repeated request gets it again
-// though it is stored nowhere.
+// from the signer's key and `request_id`, so that a repeated request gets it
+// again though it is stored nowhere.
 std::string InvitationSecret(const ServiceContext& context,
                              const std::string& request_id,
                              const std::string& contributor);

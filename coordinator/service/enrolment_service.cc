@@ -1,6 +1,5 @@
 #include "coordinator/service/enrolment_service.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "common/base/text.h"
@@ -10,6 +9,7 @@
 #include "coordinator/service/certificates.h"
 #include "coordinator/service/request_once.h"
 #include "coordinator/service/serve.h"
+#include "coordinator/service/trust_service.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -18,6 +18,9 @@ using manifest::Collection;
 using manifest::ResourceName;
 
 constexpr size_t kSecretBytes = 32;
+// Calls of one source address and of all together.
+constexpr Rate kEach{.burst = 30, .per_second = 5};
+constexpr Rate kAll{.burst = 300, .per_second = 50};
 
 // The invitation of a secret, if it can be used now.
 StatusOr<InvitationRow> CheckInvitation(const Core& core,
@@ -62,22 +65,16 @@ StatusOr<std::string> PemOf(const Core& core, const std::string& contributor,
 
 }  // namespace
 
-Status EnrolmentServiceImpl::LimitRate() {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  const double now_s = context_.core.clock.MonotonicSeconds();
-  tokens_ = std::min(kBurst,
-                     tokens_ + kPerSecond * std::max(0.0, now_s - refilled_s_));
-  refilled_s_ = now_s;
-  if (tokens_ < 1) {
+EnrolmentServiceImpl::EnrolmentServiceImpl(const ServiceContext& context)
+    : context_(context),
+      limiter_({.each = kEach, .all = kAll}, context.core.clock) {}
+
+Status EnrolmentServiceImpl::Enrol(const grpc::ServerContext& call,
+                                   const v1::EnrolRequest& request,
+                                   v1::EnrolResponse& response) {
+  if (!limiter_.Admit(SourceOf(call.peer()))) {
     return Unavailable("too many enrolment attempts; try again in a moment");
   }
-  tokens_ -= 1;
-  return absl::OkStatus();
-}
-
-Status EnrolmentServiceImpl::Enrol(const v1::EnrolRequest& request,
-                                   v1::EnrolResponse& response) {
-  RETURN_IF_ERROR(LimitRate());
   const std::string& contributor = request.contributor_id();
   RETURN_IF_ERROR(manifest::CheckId("contributor_id", contributor));
   if (request.invitation_secret().size() != kSecretBytes) {
@@ -120,8 +117,10 @@ Status EnrolmentServiceImpl::Enrol(const v1::EnrolRequest& request,
           }));
   ASSIGN_OR_RETURN(*response.mutable_certificate_pem(),
                    PemOf(core, contributor, key_id));
-  response.set_ca_certificate_pem(context_.ca.certificate().ToPem());
-  response.set_signing_certificate_pem(context_.signer_certificate_pem);
+  const auto keys = context_.trust.keys();
+  response.set_ca_certificate_pem(keys->ca.certificate().ToPem());
+  response.set_signing_certificate_pem(keys->signer_certificate_pem);
+  *response.mutable_trust() = BundleOf(*keys);
   response.set_federation(core.settings.federation);
   return absl::OkStatus();
 }
@@ -130,7 +129,7 @@ grpc::Status EnrolmentServiceImpl::Enrol(grpc::ServerContext* call,
                                          const v1::EnrolRequest* request,
                                          v1::EnrolResponse* response) {
   return Serve(context_, *call, "EnrolmentService.Enrol", *request,
-               [&] { return Enrol(*request, *response); });
+               [&] { return Enrol(*call, *request, *response); });
 }
 
 grpc::Status EnrolmentServiceImpl::RenewCertificate(
@@ -164,8 +163,10 @@ grpc::Status EnrolmentServiceImpl::RenewCertificate(
                     }));
         ASSIGN_OR_RETURN(*response->mutable_certificate_pem(),
                          PemOf(core, caller.id, key_id));
-        response->set_ca_certificate_pem(context_.ca.certificate().ToPem());
-        response->set_signing_certificate_pem(context_.signer_certificate_pem);
+        const auto keys = context_.trust.keys();
+        response->set_ca_certificate_pem(keys->ca.certificate().ToPem());
+        response->set_signing_certificate_pem(keys->signer_certificate_pem);
+        *response->mutable_trust() = BundleOf(*keys);
         return absl::OkStatus();
       });
 }

@@ -87,6 +87,13 @@ class Metrics::State {
                                      .Name("tributary_contributions")
                                      .Help("Contributions by state")
                                      .Register(*registry);
+  Family<Gauge>& certificates =
+      BuildGauge()
+          .Name("tributary_certificate_expire_time_seconds")
+          .Help("End of a certificate, seconds since the Unix epoch")
+          .Register(*registry);
+  Gauge& ca_expires = certificates.Add({{"certificate", "ca"}});
+  Gauge& server_expires = certificates.Add({{"certificate", "server"}});
   std::unique_ptr<prometheus::Exposer> exposer;
   std::shared_ptr<prometheus::Collectable> refreshed;
 };
@@ -114,6 +121,8 @@ void Metrics::SetGauges(const Gauges& gauges) {
   state.jobs.Set(static_cast<double>(gauges.jobs));
   state.disk_free.Set(static_cast<double>(gauges.disk_free_bytes));
   state.blob_bytes.Set(static_cast<double>(gauges.blob_bytes));
+  state.ca_expires.Set(static_cast<double>(gauges.ca_expire_time_s));
+  state.server_expires.Set(static_cast<double>(gauges.server_expire_time_s));
   for (const auto& [name, count] : gauges.contributions) {
     state.contributions.Add({{"state", name}}).Set(static_cast<double>(count));
   }

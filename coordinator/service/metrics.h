@@ -35,6 +35,9 @@ class Metrics {
     int64_t jobs = 0;  // that wait or run
     uint64_t disk_free_bytes = 0;
     uint64_t blob_bytes = 0;
+    // Ends of certificates, seconds since the Unix epoch.
+    int64_t ca_expire_time_s = 0;
+    int64_t server_expire_time_s = 0;
     // Contributions by state, such as {"ACCEPTED", 3}.
     std::vector<std::pair<std::string, int64_t>> contributions;
   };

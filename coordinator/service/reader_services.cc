@@ -12,6 +12,7 @@
 #include "coordinator/service/convert.h"
 #include "coordinator/service/paging.h"
 #include "coordinator/service/release_experts.h"
+#include "coordinator/service/release_signature.h"
 #include "coordinator/service/request_once.h"
 #include "coordinator/service/serve.h"
 
@@ -129,6 +130,10 @@ grpc::Status ReleaseServiceImpl::GetRelease(
                   FindRelease(transaction, request->name(), caller));
               *response = ToProto(
                   row, ReleaseStore(transaction).EvaluationsOf(row.number));
+              if (row.served()) {
+                ASSIGN_OR_RETURN(*response->mutable_model_signature_json(),
+                                 signatures_.Of(context_, transaction, row));
+              }
               return absl::OkStatus();
             });
       });

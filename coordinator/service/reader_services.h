@@ -2,6 +2,7 @@
 
 // What readers ask for: anchors, releases and the head of the audit log.
 
+#include "coordinator/service/release_signature.h"
 #include "coordinator/service/service_context.h"
 #include "tributary/v1/anchor.grpc.pb.h"
 #include "tributary/v1/audit.grpc.pb.h"
@@ -45,6 +46,7 @@ class ReleaseServiceImpl final : public v1::ReleaseService::Service {
 
  private:
   const ServiceContext& context_;
+  ReleaseSignatures signatures_;
 };
 
 class AuditServiceImpl final : public v1::AuditService::Service {
@@ -55,6 +57,9 @@ class AuditServiceImpl final : public v1::AuditService::Service {
   grpc::Status GetCheckpoint(grpc::ServerContext* call,
                              const v1::GetCheckpointRequest* request,
                              v1::Checkpoint* response) override;
+  grpc::Status ListAuditRecords(
+      grpc::ServerContext* call, const v1::ListAuditRecordsRequest* request,
+      v1::ListAuditRecordsResponse* response) override;
 
  private:
   const ServiceContext& context_;

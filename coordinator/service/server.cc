@@ -17,7 +17,9 @@
 #include "coordinator/service/blob_service.h"
 #include "coordinator/service/contribution_service.h"
 #include "coordinator/service/enrolment_service.h"
+#include "coordinator/service/preflight_service.h"
 #include "coordinator/service/reader_services.h"
+#include "coordinator/service/trust_service.h"
 #include "coordinator/storage/blob_table.h"
 #include "coordinator/storage/contribution_store.h"
 #include "coordinator/storage/job_store.h"
@@ -52,7 +54,8 @@ constexpr const char* kServices[] = {
     "tributary.v1.AdminService",        "tributary.v1.AnchorService",
     "tributary.v1.AuditService",        "tributary.v1.BlobService",
     "tributary.v1.ContributionService", "tributary.v1.EnrolmentService",
-    "tributary.v1.ReleaseService"};
+    "tributary.v1.PreflightService",    "tributary.v1.ReleaseService",
+    "tributary.v1.TrustService"};
 
 int PoolThreads() {
   return std::max<int>(kMinPoolThreads,
@@ -71,7 +74,9 @@ class Server::Services {
         contributions_(context_),
         releases_(context_),
         admin_(context_),
-        audit_(context_) {}
+        audit_(context_),
+        preflight_(context_),
+        trust_(context_) {}
 
   void Register(grpc::ServerBuilder& builder) {
     builder.RegisterService(&enrolment_);
@@ -81,6 +86,8 @@ class Server::Services {
     builder.RegisterService(&releases_);
     builder.RegisterService(&admin_);
     builder.RegisterService(&audit_);
+    builder.RegisterService(&preflight_);
+    builder.RegisterService(&trust_);
   }
 
  private:
@@ -92,22 +99,25 @@ class Server::Services {
   ReleaseServiceImpl releases_;
   AdminServiceImpl admin_;
   AuditServiceImpl audit_;
+  PreflightServiceImpl preflight_;
+  TrustServiceImpl trust_;
 };
 
-Server::Server(Options options, FileLock lock, ServerKeys keys,
+Server::Server(Options options, FileLock lock,
+               std::unique_ptr<TrustKeeper> trust,
                std::unique_ptr<Database> database,
                std::unique_ptr<DirectoryBlobStore> store,
                std::unique_ptr<TaskRunner> runner)
     : options_(std::move(options)),
       home_(options_.home),
       lock_(std::move(lock)),
-      keys_(std::move(keys)),
+      trust_(std::move(trust)),
       database_(std::move(database)),
       store_(std::move(store)),
       runner_(std::move(runner)),
       catalog_(*database_, *store_, options_.clock),
       core_{home_,      options_.settings, options_.clock,
-            *database_, catalog_,          keys_.signer},
+            *database_, catalog_,          trust_->signer()},
       calls_(metrics_),
       streams_(options_.clock,
                {.idle_s = rpc::kIdleStreamSeconds,
@@ -127,15 +137,15 @@ StatusOr<std::unique_ptr<Server>> Server::Start(
         home.root().string());
   }
   RETURN_IF_ERROR(lock.status());
-  ASSIGN_OR_RETURN(ServerKeys keys,
-                   LoadServerKeys(home, options.settings, options.clock));
+  ASSIGN_OR_RETURN(std::unique_ptr<TrustKeeper> trust,
+                   TrustKeeper::Load(home, options.settings, options.clock));
   ASSIGN_OR_RETURN(std::unique_ptr<Database> database,
                    Database::Open(home.database(), Database::Mode::kExisting));
   ASSIGN_OR_RETURN(std::unique_ptr<DirectoryBlobStore> store,
                    DirectoryBlobStore::Create(
                        {.blobs = home.blobs(), .uploads = home.uploads()}));
   std::unique_ptr<Server> server(
-      new Server(std::move(options), *std::move(lock), std::move(keys),
+      new Server(std::move(options), *std::move(lock), std::move(trust),
                  std::move(database), std::move(store), std::move(runner)));
   RETURN_IF_ERROR(server->Listen());
   return server;
@@ -149,8 +159,7 @@ Status Server::Listen() {
   const std::string& listen = options_.settings.listen_address;
   services_ = std::make_unique<Services>(
       ServiceContext{.core = core_,
-                     .ca = keys_.ca,
-                     .signer_certificate_pem = keys_.signer_certificate_pem,
+                     .trust = *trust_,
                      .runner = *runner_,
                      .jobs = *jobs_,
                      .uploads = uploads_,
@@ -173,7 +182,8 @@ Status Server::Listen() {
   quota.Resize(kMaxBufferBytes);
   builder.SetResourceQuota(quota);
   int port = 0;
-  builder.AddListeningPort(listen, rpc::ServerCredentials(keys_.tls), &port);
+  builder.AddListeningPort(
+      listen, rpc::ServerCredentials(ServerTlsFiles(home_)), &port);
   services_->Register(builder);
   server_ = builder.BuildAndStart();
   if (server_ == nullptr || port == 0) {
@@ -216,6 +226,9 @@ void Server::Measure() {
   Metrics::Gauges gauges{
       .uploads = streams[0], .downloads = streams[1], .watches = streams[2]};
   gauges.disk_free_bytes = store_->FreeBytes().value_or(0);
+  const auto keys = trust_->keys();
+  gauges.ca_expire_time_s = keys->ca.certificate().not_after_s();
+  gauges.server_expire_time_s = keys->server_certificate.not_after_s();
   const Status status = database_->Transact([&](Transaction& transaction) {
     gauges.jobs = static_cast<int64_t>(JobStore(transaction).List().size());
     gauges.blob_bytes =

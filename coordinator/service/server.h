@@ -18,9 +18,9 @@
 #include "coordinator/service/change_notifier.h"
 #include "coordinator/service/job_runner.h"
 #include "coordinator/service/metrics.h"
-#include "coordinator/service/server_keys.h"
 #include "coordinator/service/service_context.h"
 #include "coordinator/service/stream_registry.h"
+#include "coordinator/service/trust_keeper.h"
 #include "coordinator/service/upload_registry.h"
 #include "coordinator/service/work_pool.h"
 #include "coordinator/storage/blob_catalog.h"
@@ -68,7 +68,7 @@ class Server {
  private:
   class Services;
 
-  Server(Options options, FileLock lock, ServerKeys keys,
+  Server(Options options, FileLock lock, std::unique_ptr<TrustKeeper> trust,
          std::unique_ptr<Database> database,
          std::unique_ptr<DirectoryBlobStore> store,
          std::unique_ptr<TaskRunner> runner);
@@ -82,7 +82,7 @@ class Server {
   const Options options_;
   const Home home_;
   const FileLock lock_;
-  const ServerKeys keys_;
+  const std::unique_ptr<TrustKeeper> trust_;
   const std::unique_ptr<Database> database_;
   const std::unique_ptr<DirectoryBlobStore> store_;
   const std::unique_ptr<TaskRunner> runner_;

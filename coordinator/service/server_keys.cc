@@ -8,6 +8,7 @@
 #include "common/crypto/certificate.h"
 
 namespace tributary::coordinator {
+namespace fs = std::filesystem;
 namespace {
 
 constexpr int64_t kRenewBeforeS = 60 * crypto::kDaySeconds;
@@ -37,10 +38,11 @@ Status Refresh(const Home& home, const crypto::CertificateAuthority& ca,
                    crypto::PrivateKey::Load(home.key(leaf.name)));
   ASSIGN_OR_RETURN(const crypto::Certificate certificate,
                    crypto::Certificate::Load(home.certificate(leaf.name)));
-  const bool ends_soon =
-      certificate.not_after_s() <
-      static_cast<int64_t>(clock.NowSeconds()) + kRenewBeforeS;
-  if (!ends_soon && !LacksHost(certificate, leaf.hosts)) {
+  const auto now_s = static_cast<int64_t>(clock.NowSeconds());
+  const bool fits = certificate.not_after_s() >= now_s + kRenewBeforeS &&
+                    certificate.public_key() == key.public_key() &&
+                    certificate.VerifyChain(ca.certificate(), now_s).ok();
+  if (fits && !LacksHost(certificate, leaf.hosts)) {
     return absl::OkStatus();
   }
   std::vector<std::string> hosts = leaf.hosts;
@@ -63,7 +65,110 @@ Status Refresh(const Home& home, const crypto::CertificateAuthority& ca,
   return WriteFileAtomic(home.certificate(leaf.name), renewed.ToPem());
 }
 
+// What died between the two renames of a change of the CA: with the key the
+// change is decided.
+Status CompleteCaChange(const Home& home) {
+  std::error_code error;
+  if (fs::exists(home.certificate(kNextCaName), error) &&
+      !fs::exists(home.key(kNextCaName), error)) {
+    fs::rename(home.certificate(kNextCaName), home.certificate(kCaName), error);
+    if (error) {
+      return ErrnoStatus(error.value(),
+                         "replace " + home.certificate(kCaName).string());
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Every name and address that the server's certificate has to cover.
+std::vector<std::string> ServerHosts(const Settings& settings) {
+  std::vector<std::string> hosts = {"localhost", "127.0.0.1"};
+  hosts.insert(hosts.end(), settings.public_hosts.begin(),
+               settings.public_hosts.end());
+  for (const std::string& address :
+       {settings.listen_address, settings.public_address}) {
+    if (const std::string host = HostOf(address);
+        !address.empty() && !IsWildcard(host)) {
+      hosts.push_back(host);
+    }
+  }
+  std::sort(hosts.begin(), hosts.end());
+  hosts.erase(std::unique(hosts.begin(), hosts.end()), hosts.end());
+  return hosts;
+}
+
+// Key and certificate in one file, so that they are never seen apart.
+Status WriteTlsIdentity(const Home& home,
+                        const crypto::Certificate& certificate) {
+  ASSIGN_OR_RETURN(const crypto::PrivateKey key,
+                   crypto::PrivateKey::Load(home.key("server")));
+  return WriteFileAtomic(ServerTlsFiles(home).certificate,
+                         key.ToPem() + certificate.ToPem(), 0600);
+}
+
+Status WriteTlsFiles(const Home& home, const ServerKeys& keys) {
+  RETURN_IF_ERROR(WriteTlsIdentity(home, keys.server_certificate));
+  return WriteFileAtomic(ServerTlsFiles(home).ca_certificates,
+                         JoinPem(keys.trusted_cas()));
+}
+
 }  // namespace
+
+std::vector<crypto::Certificate> ServerKeys::trusted_cas() const {
+  std::vector<crypto::Certificate> all = {issuing_ca().certificate()};
+  if (next_ca) {
+    all.push_back(ca.certificate());
+  }
+  return all;
+}
+
+std::string JoinPem(const std::vector<crypto::Certificate>& certificates) {
+  std::string pem;
+  for (const crypto::Certificate& certificate : certificates) {
+    pem += certificate.ToPem();
+  }
+  return pem;
+}
+
+rpc::TlsFiles ServerTlsFiles(const Home& home) {
+  const fs::path identity = home.keys() / "server.tls.pem";
+  return {.ca_certificates = home.keys() / "trusted.pem",
+          .certificate = identity,
+          .private_key = identity};
+}
+
+Status ShowCertificateOf(const Home& home, const ServerKeys& keys,
+                         const crypto::CertificateAuthority& ca) {
+  const crypto::Certificate& present = keys.server_certificate;
+  std::vector<std::string> hosts = present.dns_names();
+  hosts.insert(hosts.end(), present.ip_addresses().begin(),
+               present.ip_addresses().end());
+  ASSIGN_OR_RETURN(
+      const crypto::Certificate certificate,
+      ca.Issue(present.public_key(), {.common_name = present.common_name(),
+                                      .uris = present.uris(),
+                                      .hosts = hosts,
+                                      .usages = {crypto::KeyUsage::kServer},
+                                      .lifetime_s = kLifetimeS}));
+  return WriteTlsIdentity(home, certificate);
+}
+
+bool HasNextCa(const Home& home) {
+  std::error_code error;
+  return fs::exists(home.certificate(kNextCaName), error) &&
+         fs::exists(home.key(kNextCaName), error);
+}
+
+StatusOr<crypto::CertificateAuthority> LoadCa(const Home& home,
+                                              const std::string& name,
+                                              const Clock& clock) {
+  ASSIGN_OR_RETURN(crypto::Certificate certificate,
+                   crypto::Certificate::Load(home.certificate(name)));
+  ASSIGN_OR_RETURN(crypto::PrivateKey key,
+                   crypto::PrivateKey::Load(home.key(name)));
+  return crypto::CertificateAuthority::Create(std::move(certificate),
+                                              std::move(key), clock);
+}
 
 std::string HostOf(const std::string& address) {
   std::string host = address.substr(0, address.rfind(':'));
@@ -79,28 +184,16 @@ bool IsWildcard(const std::string& host) {
 
 StatusOr<ServerKeys> LoadServerKeys(const Home& home, const Settings& settings,
                                     const Clock& clock) {
-  ASSIGN_OR_RETURN(crypto::Certificate ca_certificate,
-                   crypto::Certificate::Load(home.certificate("ca")));
-  ASSIGN_OR_RETURN(crypto::PrivateKey ca_key,
-                   crypto::PrivateKey::Load(home.key("ca")));
+  RETURN_IF_ERROR(CompleteCaChange(home));
   ASSIGN_OR_RETURN(crypto::CertificateAuthority ca,
-                   crypto::CertificateAuthority::Create(
-                       std::move(ca_certificate), std::move(ca_key), clock));
-  std::vector<std::string> hosts = {"localhost", "127.0.0.1"};
-  hosts.insert(hosts.end(), settings.public_hosts.begin(),
-               settings.public_hosts.end());
-  for (const std::string& address :
-       {settings.listen_address, settings.public_address}) {
-    if (const std::string host = HostOf(address);
-        !address.empty() && !IsWildcard(host)) {
-      hosts.push_back(host);
-    }
+                   LoadCa(home, kCaName, clock));
+  std::optional<crypto::CertificateAuthority> next_ca;
+  if (HasNextCa(home)) {
+    ASSIGN_OR_RETURN(next_ca, LoadCa(home, kNextCaName, clock));
   }
-  std::sort(hosts.begin(), hosts.end());
-  hosts.erase(std::unique(hosts.begin(), hosts.end()), hosts.end());
   using crypto::KeyUsage;
-  RETURN_IF_ERROR(
-      Refresh(home, ca, {"server", hosts, {KeyUsage::kServer}}, clock));
+  RETURN_IF_ERROR(Refresh(
+      home, ca, {"server", ServerHosts(settings), {KeyUsage::kServer}}, clock));
   RETURN_IF_ERROR(Refresh(home, ca, {"signer", {}, {}}, clock));
   RETURN_IF_ERROR(
       Refresh(home, ca, {"operator", {}, {KeyUsage::kClient}}, clock));
@@ -109,14 +202,15 @@ StatusOr<ServerKeys> LoadServerKeys(const Home& home, const Settings& settings,
                    crypto::PrivateKey::Load(home.key("signer")));
   ASSIGN_OR_RETURN(const crypto::Certificate signer_certificate,
                    crypto::Certificate::Load(home.certificate("signer")));
-  ASSIGN_OR_RETURN(
-      rpc::TlsIdentity tls,
-      rpc::LoadTlsIdentity(home.certificate("ca"), home.certificate("server"),
-                           home.key("server")));
-  return ServerKeys{.ca = std::move(ca),
-                    .signer = std::move(signer),
-                    .signer_certificate_pem = signer_certificate.ToPem(),
-                    .tls = std::move(tls)};
+  ASSIGN_OR_RETURN(crypto::Certificate server_certificate,
+                   crypto::Certificate::Load(home.certificate("server")));
+  ServerKeys keys{.ca = std::move(ca),
+                  .next_ca = std::move(next_ca),
+                  .signer = std::move(signer),
+                  .signer_certificate_pem = signer_certificate.ToPem(),
+                  .server_certificate = std::move(server_certificate)};
+  RETURN_IF_ERROR(WriteTlsFiles(home, keys));
+  return keys;
 }
 
 }  // namespace tributary::coordinator

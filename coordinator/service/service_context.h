@@ -6,12 +6,12 @@
 #include <string>
 
 #include "common/base/cancellation.h"
-#include "common/crypto/certificate_authority.h"
 #include "coordinator/admission/task_runner.h"
 #include "coordinator/service/call_log.h"
 #include "coordinator/service/change_notifier.h"
 #include "coordinator/service/job_runner.h"
 #include "coordinator/service/stream_registry.h"
+#include "coordinator/service/trust_keeper.h"
 #include "coordinator/service/upload_registry.h"
 #include "coordinator/service/work_pool.h"
 #include "coordinator/storage/core.h"
@@ -21,9 +21,8 @@ namespace tributary::coordinator {
 // What all services share. Owns nothing.
 struct ServiceContext {
   const Core& core;
-  const crypto::CertificateAuthority& ca;
-  // The certificate of Core::signer, PEM.
-  const std::string& signer_certificate_pem;
+  // CAs and certificates.
+  TrustKeeper& trust;
   TaskRunner& runner;
   JobRunner& jobs;
   UploadRegistry& uploads;

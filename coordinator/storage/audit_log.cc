@@ -3,6 +3,12 @@
 #include "coordinator/storage/query.h"
 
 namespace tributary::coordinator {
+namespace {
+
+// Records that one call of List reads at most.
+constexpr int64_t kMaxLookedAt = 20'000;
+
+}  // namespace
 
 manifest::Chain AuditLog::Head() {
   Query query(transaction_,
@@ -39,6 +45,26 @@ Status AuditLog::Append(const AuditEntry& entry, const Json& detail,
           "INSERT INTO audit (position, record_json, hash) VALUES (?, ?, ?)",
           position, bytes, chain.head_hash());
   return absl::OkStatus();
+}
+
+AuditLog::Slice AuditLog::List(const Range& range) {
+  Query query(transaction_,
+              "SELECT position, record_json, hash FROM audit "
+              "WHERE position >= ? AND position < ? AND "
+              "(? = '' OR json_extract(record_json, '$.subject') = ?) "
+              "ORDER BY position LIMIT ?",
+              range.first, range.first + kMaxLookedAt, range.subject,
+              range.subject, range.limit);
+  Slice slice;
+  while (query.Next()) {
+    slice.records.push_back({.position = query.Integer(0),
+                             .record_json = query.Text(1),
+                             .hash = query.Text(2)});
+  }
+  slice.next = static_cast<int64_t>(slice.records.size()) == range.limit
+                   ? slice.records.back().position + 1
+                   : range.first + kMaxLookedAt;
+  return slice;
 }
 
 StatusOr<manifest::Chain> AuditLog::Verify(

@@ -32,6 +32,15 @@ ContributorRow ReadRow(Query& query) {
   return row;
 }
 
+CertificateRow ReadCertificate(Query& query) {
+  return {.serial = query.Text(0),
+          .contributor = query.Text(1),
+          .key_id = query.Text(2),
+          .pem = query.Text(3),
+          .create_time_s = query.Integer(4),
+          .expire_time_s = query.Integer(5)};
+}
+
 }  // namespace
 
 std::string_view ToString(ContributorState state) {
@@ -137,12 +146,16 @@ void ContributorStore::DropInvitations(std::string_view contributor) {
           contributor);
 }
 
-void ContributorStore::AddCertificate(const CertificateRow& row) {
+void ContributorStore::RecordCertificate(const CertificateRow& row) {
   Execute(transaction_,
           "INSERT INTO certificates (serial, contributor, key_id, pem, "
           "create_time_s, expire_time_s) VALUES (?, ?, ?, ?, ?, ?)",
           row.serial, row.contributor, row.key_id, row.pem, row.create_time_s,
           row.expire_time_s);
+}
+
+void ContributorStore::AddCertificate(const CertificateRow& row) {
+  RecordCertificate(row);
   Execute(transaction_,
           "UPDATE contributors SET certificate_expire_time_s = ? WHERE id = ?",
           row.expire_time_s, row.contributor);
@@ -168,17 +181,40 @@ std::optional<CertificateRow> ContributorStore::FindCertificate(
   Query query(transaction_,
               "SELECT serial, contributor, key_id, pem, create_time_s, "
               "expire_time_s FROM certificates WHERE contributor = ? AND "
-              "key_id = ? ORDER BY expire_time_s DESC LIMIT 1",
+              "key_id = ? ORDER BY rowid DESC LIMIT 1",
               contributor, key_id);
   if (!query.Next()) {
     return std::nullopt;
   }
-  return CertificateRow{.serial = query.Text(0),
-                        .contributor = query.Text(1),
-                        .key_id = query.Text(2),
-                        .pem = query.Text(3),
-                        .create_time_s = query.Integer(4),
-                        .expire_time_s = query.Integer(5)};
+  return ReadCertificate(query);
+}
+
+std::vector<CertificateRow> ContributorStore::LiveCertificates(int64_t now_s) {
+  Query query(transaction_,
+              "SELECT c.serial, c.contributor, c.key_id, c.pem, "
+              "c.create_time_s, c.expire_time_s FROM certificates AS c "
+              "JOIN contributors AS o ON o.id = c.contributor "
+              "WHERE c.expire_time_s > ? AND o.state = 'ENROLLED' "
+              "ORDER BY c.contributor",
+              now_s);
+  std::vector<CertificateRow> rows;
+  while (query.Next()) {
+    rows.push_back(ReadCertificate(query));
+  }
+  return rows;
+}
+
+std::vector<CertificateRow> ContributorStore::NewestCertificates() {
+  // With max() the other columns are those of its row.
+  Query query(transaction_,
+              "SELECT serial, contributor, key_id, pem, create_time_s, "
+              "expire_time_s, max(rowid) FROM certificates "
+              "GROUP BY contributor, key_id");
+  std::vector<CertificateRow> rows;
+  while (query.Next()) {
+    rows.push_back(ReadCertificate(query));
+  }
+  return rows;
 }
 
 }  // namespace tributary::coordinator

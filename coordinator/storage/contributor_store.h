@@ -76,6 +76,12 @@ class ContributorStore {
 
   // Records a certificate and moves the contributor's expiry.
   void AddCertificate(const CertificateRow& certificate);
+  // Records one that only serves to check signatures.
+  void RecordCertificate(const CertificateRow& certificate);
+  // Those of enrolled contributors that have not ended.
+  std::vector<CertificateRow> LiveCertificates(int64_t now_s);
+  // The newest of every key of every contributor.
+  std::vector<CertificateRow> NewestCertificates();
   // Every key that was ever certified for the contributor, newest first.
   StatusOr<std::vector<crypto::PublicKey>> KeysOf(std::string_view contributor);
   // The newest certificate of that key.

@@ -1,15 +1,45 @@
 """A federation of real processes for tests: coordinator and contributors in
 temporary homes, on loopback, with the small anchor of tests/fixtures."""
 
+import fcntl
 import json
 import pathlib
+import random
 import signal
+import socket
 import subprocess
+import tempfile
 import time
 
 FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "fixtures"
 ANCHOR = FIXTURES / "tiny_anchor"
 TEXT = FIXTURES / "text"
+
+
+_PORT_LOCKS = []
+
+
+def reserve_port():
+    """A loopback port that stays free while its server is down: not one of
+    those that the system gives to outgoing connections, and locked against
+    other tests until this process ends."""
+    folder = pathlib.Path(tempfile.gettempdir()) / "tributary-test-ports"
+    folder.mkdir(exist_ok=True)
+    lowest = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range")
+                 .read_text().split()[0])
+    for port in random.SystemRandom().sample(range(lowest - 12000, lowest), 200):
+        lock = open(folder / str(port), "ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            lock.close()
+            continue
+        _PORT_LOCKS.append(lock)
+        return port
+    raise AssertionError("no free loopback port")
 
 
 class CommandFailed(AssertionError):
@@ -64,6 +94,7 @@ class Coordinator:
         config.write_text(text)
 
     def serve(self):
+        self.choose_port()
         address = self.home / "address"
         address.unlink(missing_ok=True)
         log = open(self.home / "serve.log", "ab")
@@ -72,9 +103,8 @@ class Coordinator:
                 [str(self.program), "--home", str(self.home), "serve"],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                 env=self.environment)
-        for _ in range(200):
+        for _ in range(1200):
             if address.exists() and address.read_text().strip():
-                self.keep_address(address.read_text().strip())
                 return
             if self.process.poll() is not None:
                 break
@@ -82,10 +112,13 @@ class Coordinator:
         raise AssertionError("the coordinator does not serve:\n" +
                              (self.home / "serve.log").read_text()[-4000:])
 
-    def keep_address(self, address):
-        """The system chose a port; a restart takes the same one."""
+    def choose_port(self):
+        """A restart takes the same port, which contributors remember."""
         config = self.home / "coordinator.textproto"
-        config.write_text(config.read_text().replace("127.0.0.1:0", address))
+        text = config.read_text()
+        if '"127.0.0.1:0"' in text:
+            config.write_text(text.replace(
+                '"127.0.0.1:0"', f'"127.0.0.1:{reserve_port()}"'))
 
     def kill(self):
         """kill -9: no drain, no clean-up."""

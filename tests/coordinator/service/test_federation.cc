@@ -31,6 +31,11 @@ std::string Uri(manifest::Role role, const std::string& id) {
 
 }  // namespace
 
+void SetStreamDeadline(grpc::ClientContext& context) {
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::seconds(120));
+}
+
 Stubs::Stubs(const std::shared_ptr<grpc::Channel>& channel)
     : enrolment(v1::EnrolmentService::NewStub(channel)),
       anchors(v1::AnchorService::NewStub(channel)),
@@ -38,7 +43,9 @@ Stubs::Stubs(const std::shared_ptr<grpc::Channel>& channel)
       contributions(v1::ContributionService::NewStub(channel)),
       releases(v1::ReleaseService::NewStub(channel)),
       admin(v1::AdminService::NewStub(channel)),
-      audit(v1::AuditService::NewStub(channel)) {}
+      audit(v1::AuditService::NewStub(channel)),
+      preflight(v1::PreflightService::NewStub(channel)),
+      trust(v1::TrustService::NewStub(channel)) {}
 
 TestFederation::TestFederation(TemporaryDirectory directory,
                                const Settings& settings,
@@ -102,6 +109,10 @@ Status TestFederation::Restart() {
                                   .version = "test",
                                   .jobs = jobs_},
                                  std::make_unique<FakeTaskRunner>(script_)));
+  return ConnectOperator();
+}
+
+Status TestFederation::ConnectOperator() {
   ASSIGN_OR_RETURN(const rpc::TlsIdentity identity,
                    rpc::LoadTlsIdentity(home_.certificate("ca"),
                                         home_.certificate("operator"),
@@ -292,6 +303,7 @@ StatusOr<int64_t> Upload(const Stubs& stubs, const std::string& contribution,
   using End = UploadRange::End;
   constexpr size_t kPiece = 64 << 10;
   grpc::ClientContext context;
+  SetStreamDeadline(context);
   v1::WriteResponse response;
   const auto writer = stubs.blobs->Write(&context, &response);
   const size_t end = std::min(range.end, bytes.size());
@@ -325,6 +337,7 @@ StatusOr<std::string> Download(const Stubs& stubs, const std::string& name,
   request.set_resource_name(name);
   request.set_read_offset(offset);
   grpc::ClientContext context;
+  SetStreamDeadline(context);
   const auto reader = stubs.blobs->Read(&context, request);
   v1::ReadResponse chunk;
   std::string bytes;

@@ -23,7 +23,9 @@
 #include "tributary/v1/blob.grpc.pb.h"
 #include "tributary/v1/contribution.grpc.pb.h"
 #include "tributary/v1/enrolment.grpc.pb.h"
+#include "tributary/v1/preflight.grpc.pb.h"
 #include "tributary/v1/release.grpc.pb.h"
+#include "tributary/v1/trust.grpc.pb.h"
 
 namespace tributary::coordinator {
 
@@ -76,7 +78,12 @@ struct Stubs {
   std::unique_ptr<v1::ReleaseService::Stub> releases;
   std::unique_ptr<v1::AdminService::Stub> admin;
   std::unique_ptr<v1::AuditService::Stub> audit;
+  std::unique_ptr<v1::PreflightService::Stub> preflight;
+  std::unique_ptr<v1::TrustService::Stub> trust;
 };
+
+// A stream that hangs fails.
+void SetStreamDeadline(grpc::ClientContext& context);
 
 // A unary call.
 template <typename Response, typename Stub, typename Request>
@@ -131,6 +138,8 @@ class TestFederation {
   const crypto::CertificateAuthority& ca() const { return *ca_; }
   crypto::PublicKey signer() const;
 
+  // The operator's certificate as it is now.
+  Status ConnectOperator();
   // Stubs for an identity; an empty one for a peer without certificate.
   std::unique_ptr<Stubs> Connect(const rpc::TlsIdentity& identity) const;
   Stubs& operator_stubs() { return *operator_; }

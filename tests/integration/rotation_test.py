@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+"""New keys for a federation of real processes that goes on working.
+
+    rotation_test.py --binaries DIR
+
+Two contributors' daemons run and a third one uploads and fetches all the time
+while the server's key is replaced, then the CA: the daemons learn the new CA by
+themselves, nothing that anybody does fails, receipts from before stay valid,
+and what the old CA certified is refused afterwards.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import sys
+import tempfile
+import threading
+import unittest
+
+import federation
+from api import Api, Identity, open_envelope, request_id, sign_envelope
+from federation import TEXT, Contributor, Coordinator
+
+BINARIES = None
+SIZES = {"a": ("domain_a", 384), "b": ("domain_b", 256)}
+
+
+class Worker(threading.Thread):
+    """Does the same again and again until it is told to stop."""
+
+    def __init__(self, work):
+        super().__init__(daemon=True)
+        self.work = work
+        self.rounds = 0
+        self.error = None
+        self.stopping = threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.stopping.is_set() and self.error is None:
+            try:
+                self.work(self.rounds)
+                self.rounds += 1
+            except Exception as error:  # told to the test
+                self.error = error
+
+    def finish(self):
+        self.stopping.set()
+        self.join(timeout=120)
+        if self.error:
+            raise self.error
+        return self.rounds
+
+
+class RotationTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="rotation-test-")
+        cls.root = pathlib.Path(cls.folder.name)
+        cls.coordinator = Coordinator(BINARIES, cls.root / "coordinator")
+        cls.coordinator.init()
+        cls.coordinator.serve()
+        cls.coordinator.publish()
+        cls.sites = {}
+        cls.daemons = {}
+        for name, (text, width) in SIZES.items():
+            site = Contributor(BINARIES, cls.root / f"site-{name}")
+            site.init(cls.coordinator.invite(name), text, width)
+            config = site.home / "contributor.textproto"
+            config.write_text(config.read_text().replace(
+                "\ndata {\n", "\ndata {\n  max_train_windows: 32\n", 1))
+            site("run", "--once")
+            cls.sites[name] = site
+        cls.coordinator("release", "build", "--wait")
+
+    @classmethod
+    def tearDownClass(cls):
+        for daemon in cls.daemons.values():
+            daemon.terminate()
+        codes = [daemon.wait(timeout=200) for daemon in cls.daemons.values()]
+        codes.append(cls.coordinator.stop())
+        cls.folder.cleanup()
+        assert codes == [0] * len(codes), f"daemons, coordinator: {codes}"
+
+    # The steps depend on one another and run in the order of their names.
+
+    def test_1_what_is_there_before(self):
+        leaver = self.sites["b"]
+        leaver("withdraw", "--wait")
+        type(self).receipts = sorted((leaver.home / "receipts").glob("*.json"))
+        self.assertEqual(len(self.receipts), 2)
+        self.coordinator("reader", "issue", "--id", "early", "--output",
+                         self.root / "early")
+        for name, site in self.sites.items():
+            self.daemons[name] = site.start("run", "--poll", "0.2s")
+        type(self).before = self.coordinator.json("rotate", "status")
+        self.assertEqual(self.before["next_ca_fingerprint"], "")
+
+    def upload(self, round_number):
+        """A contribution of its own over a new connection, piece by piece."""
+        site = self.sites["a"]
+        home = site.home
+        identity = Identity.of_site(home)
+        name = f"more-{round_number}"
+        statement = open_envelope(
+            (home / "egress/a/manifest.dsse.json").read_bytes())
+        size = (home / "egress/a/expert.safetensors").stat().st_size
+        data = os.urandom(size)
+        digest = hashlib.sha256(data).hexdigest()
+        blob = f"blobs/sha256/{digest}/{size}"
+        statement["predicate"] |= {"contribution": name, "blob": blob}
+        statement["subject"] = [{"name": name, "digest": {"sha256": digest}}]
+        address = (self.coordinator.home / "address").read_text().strip()
+        with Api(address, identity) as api:
+            api.create(sign_envelope(statement, identity.key))
+            committed = api.write(name, blob, data, piece=20_000, finish=True)
+            assert committed == size, committed
+            api.call("ContributionService", "WithdrawContribution",
+                     request_id=request_id(), name=f"contributions/{name}")
+
+    def fetch(self, round_number):
+        target = self.root / f"fetched-{round_number}"
+        self.sites["a"]("release", "fetch", "latest", "--output", target)
+        self.coordinator("release", "verify", target)
+
+    def test_2_nobody_notices(self):
+        uploads, fetches = Worker(self.upload), Worker(self.fetch)
+        state = self.coordinator.json("rotate", "server")
+        self.assertNotEqual(state["server_certificate_fingerprint"],
+                            self.before["server_certificate_fingerprint"])
+        self.assertEqual(state["ca_fingerprint"], self.before["ca_fingerprint"])
+
+        started = self.coordinator.json("rotate", "ca", "start")
+        self.assertTrue(started["next_ca_fingerprint"])
+        federation.wait_for(
+            lambda: self.coordinator.json("rotate", "status")
+            ["waiting_contributors_count"] == 0,
+            seconds=400, what="the daemons' renewal")
+        finished = self.coordinator.json("rotate", "ca", "finish")
+        self.assertEqual(finished["ca_fingerprint"],
+                         started["next_ca_fingerprint"])
+        done = uploads.rounds, fetches.rounds
+        federation.wait_for(
+            lambda: uploads.error or fetches.error or
+            (uploads.rounds > done[0] + 1 and fetches.rounds > done[1] + 1),
+            seconds=120, what="work after the change")
+        print(f"{uploads.finish()} uploads and {fetches.finish()} fetches "
+              "during the change", file=sys.stderr)
+        for daemon in self.daemons.values():
+            self.assertIsNone(daemon.poll())
+
+    def test_3_only_the_new_ca_counts(self):
+        pem = (self.coordinator.home / "keys/ca.crt.pem").read_text()
+        for site in self.sites.values():
+            trusted = site.home / "identity/ca.crt.pem"
+            federation.wait_for(lambda path=trusted: path.read_text() == pem,
+                                seconds=400,
+                                what="the old CA's end at the sites")
+        for receipt in self.receipts:
+            self.sites["b"]("withdrawal", "verify", receipt)
+        reader = Contributor(BINARIES, self.root / "early")
+        reader("release", "fetch", "latest", "--output", self.root / "r",
+               want=5)
+        self.coordinator("reader", "issue", "--id", "late", "--output",
+                         self.root / "late")
+        reader = Contributor(BINARIES, self.root / "late")
+        reader("release", "fetch", "latest", "--output", self.root / "r")
+        self.coordinator("release", "verify", self.root / "r")
+        added = self.root / "r" / "anchor" / "added.txt"
+        added.write_text("x")
+        self.coordinator("release", "verify", self.root / "r", want=3)
+
+    def test_4_it_is_all_in_the_audit_log(self):
+        records = self.coordinator.json("audit", "list")["records"]
+        actions = [record["action"] for record in records]
+        for action in ("rotate_server_key", "start_ca_rotation",
+                       "finish_ca_rotation"):
+            self.assertEqual(actions.count(f"federation.{action}"), 1, action)
+        self.coordinator("audit", "verify")
+
+    def test_5_preflight_tells_the_operator_numbers_only(self):
+        report = self.root / "report.json"
+        full = self.sites["a"].json("preflight", "--report", report)
+        shared = json.loads(report.read_text())
+        self.assertEqual(shared, full["shareable"])
+        for name in ("up_bytes_per_s", "upload_s", "expert_bytes"):
+            self.assertGreater(shared["numbers"][name], 0, name)
+        expert = self.sites["a"].home / "egress/a/expert.safetensors"
+        self.assertAlmostEqual(shared["numbers"]["expert_bytes"],
+                               expert.stat().st_size, delta=20_000)
+        self.assertIn(str(TEXT / "domain_a.jsonl"),
+                      full["confidential"]["paths"])
+        self.assertNotIn("domain_a", report.read_text())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--binaries", type=pathlib.Path, required=True)
+    arguments, rest = parser.parse_known_args()
+    BINARIES = arguments.binaries
+    unittest.main(argv=[sys.argv[0], *rest], verbosity=2, failfast=True)
