@@ -16,7 +16,7 @@ constexpr int64_t kFewestColumns = 512;
 // Tokens of a forward pass over held-out windows.
 constexpr int64_t kEvaluationTokens = 1024;
 // Heap that is neither used nor given back, of what was allocated.
-constexpr double kSlack = 0.04;
+constexpr double kSlack = 0.12;
 constexpr int64_t kTeacherTokens = 128;
 
 std::string Human(int64_t bytes) {
