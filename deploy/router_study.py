@@ -22,7 +22,7 @@ from router_study import federation, report, texts
 from router_study.worker import OutOfTime, WorkerError, Workers
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PARTS = ("main", "coordinator", "doubles", "rows", "trained", "seed2")
+PARTS = ("main", "ridge", "tuned", "doubles", "rows", "trained", "seed2")
 
 
 def study(workers: Workers, options, found: report.Report, more: dict) -> None:
@@ -34,9 +34,10 @@ def study(workers: Workers, options, found: report.Report, more: dict) -> None:
     own = parts.own(experts)
     more["anchor_public"] = cells.anchor_public()
     found.add(losses, own)
-    if "coordinator" in options.parts:
-        losses, more["tuning"] = parts.made_by_the_coordinator(
-            cells, experts, {"epochs": 1, "windows_per_domain": 6})
+    if "ridge" in options.parts:
+        found.add(parts.ridge(cells, experts), own)
+    if "tuned" in options.parts:
+        losses, more["tuning"] = parts.tuned(cells, experts, epochs=1, windows_per_domain=4)
         found.add(losses, own)
     if "doubles" in options.parts:
         doubled, losses = parts.doubles(cells, experts)

@@ -17,8 +17,10 @@ class Cells:
         self._losses = {}  # group -> label -> text -> nats per token
 
     def experts(self, names, prefix: str = "", seed: int = 1, **options) -> dict:
+        sites = {name: prefix + name if seed > 1 else name for name in names}
         return {name: Expert(self._workers, self._anchor, prefix + name,
-                             self._texts / f"seed{seed}" / name, **options) for name in names}
+                             self._texts / f"seed{seed}" / name, site=sites[name], **options)
+                for name in names}
 
     def model(self, experts: dict, rows: list | None = None, **options) -> dict:
         """A merge of these experts, with other rows where given."""
@@ -120,18 +122,20 @@ def rows_of_others(cells: Cells, anchor: Anchor, experts: dict) -> dict:
     })
 
 
-def made_by_the_coordinator(cells: Cells, experts: dict, tuning: dict) -> tuple:
-    models = {f"ridge, temperature {t:g}": cells.model(experts, cells.ridge(experts, t, "main"))
-              for t in TEMPERATURES}
-    rows, result = cells.tuned(experts, "main", **tuning)
-    models["tuned"] = cells.model(experts, rows)
-    return cells.measure("coordinator", experts, models), result
+def ridge(cells: Cells, experts: dict) -> dict:
+    return cells.measure("ridge", experts, {
+        f"ridge, temperature {t:g}": cells.model(experts, cells.ridge(experts, t, "main"))
+        for t in TEMPERATURES})
+
+
+def tuned(cells: Cells, experts: dict, **options) -> tuple:
+    rows, result = cells.tuned(experts, "main", **options)
+    return cells.measure("tuned", experts, {"tuned": cells.model(experts, rows)}), result
 
 
 def trained_rows(cells: Cells) -> tuple:
     """Experts trained together with rows that start from mean activations."""
-    experts = {name: expert for name, expert in cells.experts(
-        texts.DOMAINS, "trained-", rows="TRAINED").items()}
+    experts = cells.experts(texts.DOMAINS, "trained-", rows="TRAINED")
     return experts, cells.measure("trained", experts, {"trained": cells.model(experts)})
 
 
