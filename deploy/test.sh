@@ -9,7 +9,7 @@
 # quickstart.
 #
 # --sanitizers first runs everything without LibTorch under AddressSanitizer and
-# UBSan, the front processes' tests under ThreadSanitizer, and every fuzz target
+# UBSan, tests with threads under ThreadSanitizer, and every fuzz target
 # for N seconds (default 60), each in a build folder of its own; the ordinary
 # tests come last.
 set -euo pipefail
@@ -36,10 +36,11 @@ stage() {
   "${@:2}"
   echo "== $1: done in $((SECONDS - begin)) s"
 }
-# Everything that runs more than one thread without LibTorch.
-tsan_tests=(contributor_client_test contributor_daemon_test
-  contributor_pipeline_test coordinator_service_test coordinator_storage_test
-  coordinator_withdrawal_test jobs_test rpc_test)
+# What runs more than one thread without LibTorch and without calls: the
+# distribution's gRPC is not instrumented, so races are reported wherever it
+# hands something over (docs/proof.md).
+tsan_tests=(contributor_pipeline_test coordinator_storage_test
+  coordinator_withdrawal_test jobs_test)
 if [ $sanitizers = 1 ]; then
   stage "AddressSanitizer and UBSan: build" \
     bash -c 'cmake --preset asan > /dev/null && cmake --build --preset asan'
