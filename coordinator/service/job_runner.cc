@@ -47,7 +47,7 @@ Status JobRunner::Start() {
   std::filesystem::remove_all(core_.home.jobs(), error);
   std::filesystem::create_directories(core_.home.jobs(), error);
   RETURN_IF_ERROR(core_.database.Transact([&](Transaction& transaction) {
-    JobStore(transaction).RequeueRunning();
+    JobStore(transaction).RequeueRunning(core_.now_s());
     return absl::OkStatus();
   }));
   thread_ = std::thread([this] { Loop(); });

@@ -102,7 +102,15 @@ void JobStore::Remove(int64_t sequence) {
   Execute(transaction_, "DELETE FROM jobs WHERE sequence = ?", sequence);
 }
 
-int JobStore::RequeueRunning() {
+int JobStore::RequeueRunning(int64_t now_s) {
+  Execute(transaction_,
+          "UPDATE jobs SET due_time_s = min(due_time_s, ?1), "
+          "create_time_s = min(create_time_s, ?1) WHERE kind != ?2",
+          now_s, ToString(JobKind::kWithdraw));
+  Execute(transaction_,
+          "UPDATE jobs SET due_time_s = due_time_s - (create_time_s - ?1), "
+          "create_time_s = ?1 WHERE create_time_s > ?1",
+          now_s);
   return Execute(transaction_,
                  "UPDATE jobs SET state = 'QUEUED' WHERE state = 'RUNNING'");
 }

@@ -47,8 +47,10 @@ class JobStore {
   std::optional<int64_t> NextDue();
   void Requeue(int64_t sequence, int64_t due_time_s);
   void Remove(int64_t sequence);
-  // After a restart: what ran waits again.
-  int RequeueRunning();
+  // After a restart: what ran waits again, checks and builds are due at once,
+  // and withdrawals that seem to be made in the future are made now: a clock
+  // that was ahead delays nothing. Returns how many ran.
+  int RequeueRunning(int64_t now_s);
   std::vector<JobRow> List();
 
  private:

@@ -115,9 +115,22 @@ TEST_F(StoresTest, WithdrawalsRunFirstAndWaitForTheirTime) {
     EXPECT_EQ(jobs.TakeDue(20)->kind, JobKind::kWithdraw);
     EXPECT_EQ(jobs.TakeDue(20)->kind, JobKind::kValidate);
     EXPECT_FALSE(jobs.TakeDue(1000));
-    EXPECT_EQ(jobs.RequeueRunning(), 3);
+    EXPECT_EQ(jobs.RequeueRunning(1000), 3);
     jobs.Remove(build->sequence);
     EXPECT_EQ(jobs.TakeDue(1000)->kind, JobKind::kWithdraw);
+  });
+}
+
+TEST_F(StoresTest, AClockThatWasAheadDelaysNoCheck) {
+  Run([](Transaction& transaction) {
+    JobStore jobs(transaction);
+    jobs.Add(JobKind::kValidate, "contributions/a", 5000, 5000);
+    jobs.Add(JobKind::kWithdraw, "withdrawals/b", 5007, 5000);
+    EXPECT_FALSE(jobs.TakeDue(20));
+    EXPECT_EQ(jobs.RequeueRunning(10), 0);
+    EXPECT_EQ(jobs.TakeDue(16)->kind, JobKind::kValidate);
+    EXPECT_FALSE(jobs.TakeDue(16));
+    EXPECT_EQ(jobs.TakeDue(17)->kind, JobKind::kWithdraw);
   });
 }
 
