@@ -17,6 +17,7 @@
 #include "common/base/clock.h"
 #include "common/base/files.h"
 #include "common/jobs/job_file.h"
+#include "common/jobs/pipe.h"
 
 namespace tributary::jobs {
 namespace fs = std::filesystem;
@@ -26,19 +27,6 @@ constexpr int kProgressFd = 3;
 constexpr double kKillAfterSeconds = 5.0;
 constexpr useconds_t kEndPollMicroseconds = 2000;
 constexpr size_t kMaxProgressLineBytes = 1 << 20;
-
-struct Pipe {
-  FileDescriptor read_end;
-  FileDescriptor write_end;
-};
-
-StatusOr<Pipe> MakePipe() {
-  std::array<int, 2> ends = {};
-  if (pipe2(ends.data(), O_CLOEXEC) != 0) {
-    return ErrnoStatus(errno, "pipe");
-  }
-  return Pipe{FileDescriptor(ends[0]), FileDescriptor(ends[1])};
-}
 
 // Everything the child needs, prepared before fork: between fork and exec only
 // async-signal-safe calls are made.

@@ -109,17 +109,7 @@ class Trainer {
 
   double Step(int64_t window) {
     balance_ = Tensor();
-    const Tensor x_BSD = model::RunLayers(
-        lm_, windows_.trunk_WSD.narrow(0, window, 1), windows_.first_layer,
-        lm_.num_layers(), {.hooks = &hooks_});
-    const int64_t length = x_BSD.size(1);
-    const Tensor hidden_TD =
-        model::FinalNorm(lm_, x_BSD).select(0, 0).narrow(0, 0, length - 1);
-    const Tensor loss =
-        model::TokenLogLoss(
-            lm_, hidden_TD,
-            windows_.ids_WS.select(0, window).narrow(0, 1, length - 1))
-            .mean();
+    const Tensor loss = WindowLoss(lm_, windows_, window, hooks_);
     (loss + balance_ * options_.load_balance).backward();
     return loss.item<double>();
   }

@@ -1,11 +1,9 @@
 #include "coordinator/gateway/model_worker.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <chrono>
 #include <vector>
 
@@ -13,6 +11,7 @@
 #include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/jobs/frame_pipe.h"
+#include "common/jobs/pipe.h"
 #include "common/jobs/run_job.h"
 
 namespace tributary::coordinator {
@@ -23,19 +22,6 @@ constexpr double kLongestPauseSeconds = 60;
 // A process that served for so long starts again at once.
 constexpr double kHealthySeconds = 60;
 constexpr std::chrono::milliseconds kPoll(100);
-
-struct Pipe {
-  FileDescriptor read_end;
-  FileDescriptor write_end;
-};
-
-StatusOr<Pipe> MakePipe() {
-  std::array<int, 2> ends = {};
-  if (pipe2(ends.data(), O_CLOEXEC) != 0) {
-    return ErrnoStatus(errno, "pipe");
-  }
-  return Pipe{FileDescriptor(ends[0]), FileDescriptor(ends[1])};
-}
 
 }  // namespace
 
@@ -98,8 +84,8 @@ void ModelWorker::Supervise() {
 }
 
 Status ModelWorker::RunOnce() {
-  ASSIGN_OR_RETURN(Pipe requests, MakePipe());
-  ASSIGN_OR_RETURN(Pipe events, MakePipe());
+  ASSIGN_OR_RETURN(jobs::Pipe requests, jobs::MakePipe());
+  ASSIGN_OR_RETURN(jobs::Pipe events, jobs::MakePipe());
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) {

@@ -57,6 +57,20 @@ Tensor Shares(const model::CausalLm& lm, const PublicWindows& windows) {
 
 }  // namespace
 
+Tensor WindowLoss(const model::CausalLm& lm, const PublicWindows& windows,
+                  int64_t window, const model::Hooks& hooks) {
+  const Tensor x_BSD =
+      model::RunLayers(lm, windows.trunk_WSD.narrow(0, window, 1),
+                       windows.first_layer, lm.num_layers(), {.hooks = &hooks});
+  const int64_t length = x_BSD.size(1);
+  const Tensor hidden_TD =
+      model::FinalNorm(lm, x_BSD).select(0, 0).narrow(0, 0, length - 1);
+  return model::TokenLogLoss(
+             lm, hidden_TD,
+             windows.ids_WS.select(0, window).narrow(0, 1, length - 1))
+      .mean();
+}
+
 StatusOr<PublicWindows> ReadPublicWindows(const safetensors::File& tokens,
                                           const model::CausalLm& lm) {
   const at::NoGradGuard no_gradients;

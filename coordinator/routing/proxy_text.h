@@ -29,6 +29,11 @@ struct PublicWindows {
 StatusOr<PublicWindows> ReadPublicWindows(const safetensors::File& tokens,
                                           const model::CausalLm& lm);
 
+// Mean log-loss of one window's predicted tokens, nats, a scalar with
+// gradients; `hooks` see every layer's routing.
+at::Tensor WindowLoss(const model::CausalLm& lm, const PublicWindows& windows,
+                      int64_t window, const model::Hooks& hooks);
+
 // What one expert's row finds.
 struct Proxy {
   // Windows by descending share; a window may be of several experts.

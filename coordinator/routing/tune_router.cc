@@ -167,17 +167,7 @@ class Tuning {
   // Gradients of one window; its log-loss.
   double Step(int64_t window) {
     const RouterLosses losses(lm_);
-    const Tensor x_BSD = model::RunLayers(
-        lm_, windows_.trunk_WSD.narrow(0, window, 1), windows_.first_layer,
-        lm_.num_layers(), {.hooks = &losses.hooks()});
-    const int64_t length = x_BSD.size(1);
-    const Tensor hidden_TD =
-        model::FinalNorm(lm_, x_BSD).select(0, 0).narrow(0, 0, length - 1);
-    const Tensor loss =
-        model::TokenLogLoss(
-            lm_, hidden_TD,
-            windows_.ids_WS.select(0, window).narrow(0, 1, length - 1))
-            .mean();
+    const Tensor loss = WindowLoss(lm_, windows_, window, losses.hooks());
     (loss + losses.Total(options_.z_loss, options_.load_balance)).backward();
     for (const Tensor& rows : rows_) {
       // The public row is the origin: zero, and stays so.
