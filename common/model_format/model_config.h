@@ -89,8 +89,9 @@ StatusOr<ModelConfig> ParseModelConfig(std::string_view json);
 // Reads and parses `directory`/config.json.
 StatusOr<ModelConfig> LoadModelConfig(const std::filesystem::path& directory);
 
-// The renormalisation that a merge over this anchor has: Mixtral's for llama,
-// FlexOlmo's default for olmo2. Mixtures answer with their own setting.
+// The renormalisation that a merge over this anchor has: Mixtral's for anchors
+// that norm before a block, FlexOlmo's default for those that norm behind it.
+// Mixtures answer with their own setting.
 bool MergedNormTopkProb(const ModelConfig& anchor);
 
 // A mixture made from an anchor's trunk, as an exported config names it.
