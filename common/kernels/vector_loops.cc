@@ -244,18 +244,7 @@ MaxAndSum SumOfExponentials(const float* x, int64_t n) {
   MaxAndSum result = {.largest = -std::numeric_limits<float>::infinity()};
   for (int64_t begin = 0; begin < n; begin += kBlock) {
     const int64_t end = std::min(n, begin + kBlock);
-    float largest[kLanes];
-    std::fill_n(largest, kLanes, result.largest);
-    int64_t i = begin;
-    for (; i + kLanes <= end; i += kLanes) {
-      for (int64_t j = 0; j < kLanes; ++j) {
-        largest[j] = largest[j] < x[i + j] ? x[i + j] : largest[j];
-      }
-    }
-    for (; i < end; ++i) {
-      largest[0] = largest[0] < x[i] ? x[i] : largest[0];
-    }
-    const float shift = *std::max_element(largest, largest + kLanes);
+    const float shift = std::max(result.largest, MaxOf(x + begin, end - begin));
     if (shift > result.largest) {
       result.sum *= std::exp(static_cast<double>(result.largest) - shift);
       result.largest = shift;
@@ -263,7 +252,7 @@ MaxAndSum SumOfExponentials(const float* x, int64_t n) {
       continue;  // nothing but -inf so far
     }
     float lanes[kLanes] = {};
-    i = begin;
+    int64_t i = begin;
     for (; i + kLanes <= end; i += kLanes) {
       for (int64_t j = 0; j < kLanes; ++j) {
         lanes[j] += Exp(x[i + j] - shift);
@@ -291,21 +280,10 @@ float ExponentiateRow(float* x, int64_t n, ShiftAndSum* sums) {
   float factor = 1.0f;
   for (int64_t begin = 0; begin < n; begin += kBlock) {
     const int64_t end = std::min(n, begin + kBlock);
-    float largest[kLanes];
-    std::fill_n(largest, kLanes, kNone);
-    int64_t i = begin;
-    for (; i + kLanes <= end; i += kLanes) {
-      for (int64_t j = 0; j < kLanes; ++j) {
-        largest[j] = largest[j] < x[i + j] ? x[i + j] : largest[j];
-      }
-    }
-    for (; i < end; ++i) {
-      largest[0] = largest[0] < x[i] ? x[i] : largest[0];
-    }
-    const float most = *std::max_element(largest, largest + kLanes);
+    const float most = MaxOf(x + begin, end - begin);
     if (most > sums->shift + kSlack) {
       const float scale = sums->shift == kNone ? 0.0f : Exp(sums->shift - most);
-      for (i = 0; i < begin; ++i) {
+      for (int64_t i = 0; i < begin; ++i) {
         x[i] *= scale;
       }
       factor *= scale;
@@ -314,11 +292,11 @@ float ExponentiateRow(float* x, int64_t n, ShiftAndSum* sums) {
     }
     // While there is nothing but -inf, x - shift would be no number.
     const float shift = sums->shift == kNone ? 0.0f : sums->shift;
-    for (i = begin; i < end; ++i) {
+    for (int64_t i = begin; i < end; ++i) {
       x[i] = Exp(x[i] - shift);
     }
     float lanes[kLanes] = {};
-    i = begin;
+    int64_t i = begin;
     for (; i + kLanes <= end; i += kLanes) {
       for (int64_t j = 0; j < kLanes; ++j) {
         lanes[j] += x[i + j];
