@@ -147,7 +147,9 @@ def upload(address, identities, blobs, size, go, done):
 
 
 class Meter(threading.Thread):
-    """Memory, threads and files of a process, four times a second."""
+    """Memory, threads and files of a process: at once, and then every 50 ms
+    until it is told to end, so there is at least one sample however short the
+    run."""
 
     def __init__(self, pid):
         super().__init__(daemon=True)
@@ -164,7 +166,8 @@ class Meter(threading.Thread):
                 "time": time.monotonic()}
 
     def run(self):
-        while not self.ended.wait(0.25):
+        self.samples.append(self.sample())
+        while not self.ended.wait(0.05):
             self.samples.append(self.sample())
 
 
