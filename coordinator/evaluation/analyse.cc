@@ -1,5 +1,6 @@
 #include "coordinator/evaluation/analyse.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "common/evaluation/text_windows.h"
@@ -51,6 +52,10 @@ StatusOr<std::vector<DomainWindows>> CutDomains(const AnalyseOptions& options,
       return InvalidArgument("{}: has no document of 2 tokens or more",
                              text.name);
     }
+    // Windows of one length run together.
+    std::stable_sort(
+        windows.begin(), windows.end(),
+        [](const auto& a, const auto& b) { return a.size() > b.size(); });
     domains.push_back({text.name, std::move(windows)});
   }
   return domains;
@@ -122,33 +127,23 @@ Json MeanJson(const RoutingRecord& record,
 
 // Overlap of the most important channels of the anchor's FFNs between domains
 // [L, D, D].
-StatusOr<Json> ImportanceJson(const AnalyseOptions& options,
-                              const std::vector<DomainWindows>& domains,
-                              const RecordOptions& record_options) {
-  ASSIGN_OR_RETURN(
-      const model::CausalLm anchor,
-      model::LoadModel(model::ModelFilesDirectory(options.model.directory),
-                       options.load));
-  if (anchor.config.is_moe()) {
-    return Json(nullptr);
+Json ImportanceJson(const RoutingRecord& record, double fraction) {
+  if (record.importance.empty()) {
+    return nullptr;
   }
-  ASSIGN_OR_RETURN(const auto scores,
-                   DomainImportance(anchor, domains, record_options));
   Json layers = Json::array();
-  for (size_t l = 0; l < static_cast<size_t>(anchor.num_layers()); ++l) {
+  for (size_t l = 0; l < record.importance[0].size(); ++l) {
     Json rows = Json::array();
-    for (const auto& first : scores) {
+    for (const auto& first : record.importance) {
       Json row = Json::array();
-      for (const auto& second : scores) {
-        row.push_back(ImportanceOverlap(first[l], second[l],
-                                        options.importance_fraction));
+      for (const auto& second : record.importance) {
+        row.push_back(ImportanceOverlap(first[l], second[l], fraction));
       }
       rows.push_back(std::move(row));
     }
     layers.push_back(std::move(rows));
   }
-  return Json{{"fraction", options.importance_fraction},
-              {"overlap", std::move(layers)}};
+  return {{"fraction", fraction}, {"overlap", std::move(layers)}};
 }
 
 Json NodesJson(const RoutingRecord& record, const NodeLimit& limit) {
@@ -195,14 +190,14 @@ Json RecordJson(const RoutingRecord& record,
 
 StatusOr<Json> AnalyseRouting(const AnalyseOptions& options) {
   // Progress of one pass over the texts, of those that there will be.
-  const int passes = options.reference ? 3 : 2;
+  const int passes = options.reference ? 2 : 1;
   int pass = 0;
   const RecordOptions record_options = {
       .nodes = options.nodes,
       .on_progress =
-          [&](double fraction) {
+          [&](double fraction, const std::string& done) {
             if (options.on_progress) {
-              options.on_progress((pass + fraction) / passes, "routing");
+              options.on_progress((pass + fraction) / passes, done);
             }
           },
       .cancellation = options.load.cancellation};
@@ -220,17 +215,15 @@ StatusOr<Json> AnalyseRouting(const AnalyseOptions& options) {
   };
   ASSIGN_OR_RETURN(const RoutingRecord own, record(options.model));
   Json result = RecordJson(own, domains, *tokenizer, options.min_token_count);
-  ++pass;
   result["nodes"] = NodesJson(own, options.nodes);
   result["saturation"] = nullptr;
   if (options.reference) {
+    ++pass;
     ASSIGN_OR_RETURN(const RoutingRecord other, record(*options.reference));
     ASSIGN_OR_RETURN(const Saturation found, RouterSaturation(own, other));
     result["saturation"] = {{"layers", found.layers}, {"share", found.share}};
-    ++pass;
   }
-  ASSIGN_OR_RETURN(result["importance"],
-                   ImportanceJson(options, domains, record_options));
+  result["importance"] = ImportanceJson(own, options.importance_fraction);
   return result;
 }
 

@@ -33,6 +33,11 @@ struct RoutingRecord {
   // Per routing layer; empty: not simulated.
   std::vector<NodeLoad> nodes;
 
+  // Channel importance of the anchor's FFNs on each domain, run without
+  // experts: sqrt(sum over windows of (mean over positions of |a|)^2), a the
+  // input of down_proj [D][L][F]. Empty for mixtures without an anchor.
+  std::vector<std::vector<std::vector<double>>> importance;
+
   // Per domain: sum of negative log-likelihoods (nats) and predicted tokens.
   std::vector<double> loss;
   std::vector<int64_t> loss_tokens;

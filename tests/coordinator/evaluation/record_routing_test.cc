@@ -102,25 +102,35 @@ TEST_F(RecordRoutingTest, RefusesDenseModelsAndForeignIds) {
 TEST_F(RecordRoutingTest, ImportanceIsThatOfTheAnchorsChannels) {
   const auto anchor = model::LoadModel(model::TinyAnchor());
   ASSERT_TRUE(anchor.ok());
-  const auto scores = DomainImportance(*anchor, {{"a", {{1, 2, 3}, {4, 5}}}});
-  ASSERT_TRUE(scores.ok()) << scores.status();
-  ASSERT_EQ((*scores)[0].size(), 4u);
-  ASSERT_EQ((*scores)[0][2].size(), 384u);
+  const auto lm = model::LoadModel(release_);
+  ASSERT_TRUE(lm.ok()) << lm.status();
+  const auto record = RecordRouting(
+      *lm, {{"a", {{1, 2, 3}, {7, 8, 9}, {4, 5}}}, {"b", {{6, 7}}}});
+  ASSERT_TRUE(record.ok()) << record.status();
+  const auto& scores = record->importance;
+  ASSERT_EQ(scores.size(), 2u);
+  ASSERT_EQ(scores[0].size(), 4u);
   at::NoGradGuard no_gradients;
-  at::Tensor sum = at::zeros({384}, at::kDouble);
-  model::Hooks hooks;
-  hooks.down_input = [&](int64_t layer, int64_t, const at::Tensor& a) {
-    if (layer == 2) {
-      sum += a.abs().to(at::kDouble).mean(0).square();
+  // Below, in and above the first layer that routes.
+  for (const int64_t wanted : {0, 1, 2}) {
+    at::Tensor sum = at::zeros({384}, at::kDouble);
+    model::Hooks hooks;
+    hooks.down_input = [&](int64_t layer, int64_t, const at::Tensor& a) {
+      if (layer == wanted) {
+        sum += a.abs().to(at::kDouble).mean(0).square();
+      }
+    };
+    for (const at::Tensor& ids :
+         {at::tensor({1, 2, 3}, at::kLong), at::tensor({7, 8, 9}, at::kLong),
+          at::tensor({4, 5}, at::kLong)}) {
+      model::HiddenStates(*anchor, ids.unsqueeze(0), {.hooks = &hooks});
     }
-  };
-  for (const at::Tensor& ids :
-       {at::tensor({1, 2, 3}, at::kLong), at::tensor({4, 5}, at::kLong)}) {
-    model::HiddenStates(*anchor, ids.unsqueeze(0), {.hooks = &hooks});
-  }
-  for (const int64_t i : {0, 100, 383}) {
-    EXPECT_NEAR((*scores)[0][2][static_cast<size_t>(i)],
-                std::sqrt(sum[i].item<double>()), 1e-9);
+    const auto& layer = scores[0][static_cast<size_t>(wanted)];
+    ASSERT_EQ(layer.size(), 384u);
+    for (const int64_t i : {0, 100, 383}) {
+      const double score = std::sqrt(sum[i].item<double>());
+      EXPECT_NEAR(layer[static_cast<size_t>(i)], score, 1e-5 * score);
+    }
   }
 }
 
