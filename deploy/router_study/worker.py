@@ -1,5 +1,6 @@
 """Runs jobs with the product's two workers; what is done is not done again."""
 
+import hashlib
 import json
 import pathlib
 import shutil
@@ -28,6 +29,17 @@ class Workers:
     def output(self, name: str) -> pathlib.Path:
         return self._folder / name
 
+    def _stored_key(self, output: pathlib.Path) -> str:
+        path = output / "key"
+        return path.read_text().strip() if path.exists() else ""
+
+    def _key(self, job: dict) -> str:
+        """Of a job and, by their keys, of all jobs that it reads from: when one of those
+        is another, so is this."""
+        read = {self._stored_key(folder) for path in map(pathlib.Path, job["read_paths"])
+                for folder in (path, path.parent)}
+        return hashlib.sha256(json.dumps([job, sorted(read)]).encode()).hexdigest()
+
     def run(self, side: str, name: str, tasks: list, read: list, seed: int = 0) -> list:
         """The results of the tasks of the job `name`. `side`: coordinator or contributor.
         Raises WorkerError and OutOfTime."""
@@ -36,7 +48,8 @@ class Workers:
                "read_paths": sorted({str(path) for path in read}), "seed": seed,
                "threads": self._threads, "tasks": tasks}
         stored, result = output / "job.json", output / "result.json"
-        same = stored.exists() and json.loads(stored.read_text()) == job
+        key = self._key(job)
+        same = self._stored_key(output) == key
         if same and result.exists():
             finished = json.loads(result.read_text())
             if not finished.get("code"):
@@ -47,6 +60,7 @@ class Workers:
             shutil.rmtree(output, ignore_errors=True)
             output.mkdir(parents=True)
             stored.write_text(json.dumps(job, indent=1))
+            (output / "key").write_text(key + "\n")
         result.unlink(missing_ok=True)
         began = time.monotonic()
         binary = self._binaries / f"tributary-{side}-worker"
