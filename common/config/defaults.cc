@@ -140,6 +140,8 @@ void CheckAdmission(const Admission& admission, RangeChecker& check) {
   check.Positive("admission.max_output_ratio", admission.max_output_ratio());
   check.Positive("admission.max_mean_output_ratio",
                  admission.max_mean_output_ratio());
+  check.Number("admission.quarantine_above", admission.quarantine_above(), 0,
+               1);
 }
 
 // A host name or an address without a port.

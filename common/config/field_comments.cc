@@ -71,6 +71,9 @@ const std::map<std::string_view, std::string_view>& Comments() {
        "any token of public prose."},
       {"Admission.max_mean_output_ratio",
        "The same on average over public prose."},
+      {"Admission.quarantine_above",
+       "What passes with a number above this fraction of its limit waits for "
+       "the operator, for example 0.8; 0: nothing does."},
       {"Admission.require_operator",
        "An accepted contribution waits for the operator."},
       {"Quotas.max_bytes", "Bytes stored and in flight."},

@@ -35,6 +35,10 @@ std::string_view CollectionName(Collection collection) {
       return "releases";
     case Collection::kWithdrawals:
       return "withdrawals";
+    case Collection::kReaders:
+      return "readers";
+    case Collection::kInvitations:
+      return "invitations";
   }
   return "";
 }

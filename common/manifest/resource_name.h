@@ -1,7 +1,8 @@
 #pragma once
 
 // Names of resources: "contributions/{id}", "contributors/{id}",
-// "anchors/{id}", "withdrawals/{contribution id}" and "releases/{number}".
+// "anchors/{id}", "withdrawals/{contribution id}", "releases/{number}",
+// "readers/{id}" and "invitations/{contributor id}".
 
 #include <cstdint>
 #include <string>
@@ -17,6 +18,8 @@ enum class Collection {
   kAnchors,
   kReleases,
   kWithdrawals,
+  kReaders,
+  kInvitations,
 };
 
 // "contributions", ...

@@ -54,6 +54,8 @@ std::string ResourceType(std::string_view name) {
                              {"blobs/", "tributary.v1/Blob"},
                              {"contributions/", "tributary.v1/Contribution"},
                              {"contributors/", "tributary.v1/Contributor"},
+                             {"invitations/", "tributary.v1/Invitation"},
+                             {"readers/", "tributary.v1/RevokedReader"},
                              {"releases/", "tributary.v1/Release"},
                              {"withdrawals/", "tributary.v1/Withdrawal"}};
   for (const Kind& kind : kKinds) {

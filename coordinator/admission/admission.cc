@@ -7,6 +7,7 @@
 #include "common/crypto/dsse.h"
 #include "common/manifest/resource_name.h"
 #include "coordinator/admission/gates.h"
+#include "coordinator/admission/quarantine.h"
 #include "coordinator/admission/stored_bytes.h"
 #include "coordinator/storage/anchor_store.h"
 #include "coordinator/storage/contributor_store.h"
@@ -310,6 +311,12 @@ Status Admission::Run(const std::string& contribution,
   } else if (NeedsOperator(*subject)) {
     decision.outcome = Outcome::kQuarantined;
     decision.reason = "every gate passed; waiting for the operator";
+  } else if (const std::string close = CloseCalls(
+                 decision, core_.settings.admission.quarantine_above);
+             !close.empty()) {
+    decision.outcome = Outcome::kQuarantined;
+    decision.reason = "every gate passed, but close to its limit: " + close +
+                      "; waiting for the operator";
   } else {
     decision.outcome = Outcome::kAccepted;
     decision.reason = "every gate passed";
@@ -319,7 +326,6 @@ Status Admission::Run(const std::string& contribution,
 
 Status Admission::Record(const std::string& contribution, Decision decision) {
   decision.decide_time_s = core_.now_s();
-  ASSIGN_OR_RETURN(const std::string json, decision.ToJson());
   const Status status =
       core_.database.Transact([&](Transaction& transaction) -> Status {
         ContributionStore contributions(transaction);
@@ -328,6 +334,13 @@ Status Admission::Record(const std::string& contribution, Decision decision) {
         if (!row || row->state != ContributionState::kValidating) {
           return absl::OkStatus();
         }
+        const auto held = HeldBecause(row->decision_json);
+        if (held && decision.outcome == Outcome::kAccepted) {
+          decision.outcome = Outcome::kQuarantined;
+          decision.reason =
+              "every gate passed; the operator holds it: " + *held;
+        }
+        ASSIGN_OR_RETURN(const std::string json, decision.ToJson());
         contributions.SetDecision(contribution, json, core_.now_s());
         contributions.SetState(contribution, StateFor(decision.outcome),
                                core_.now_s());

@@ -26,7 +26,8 @@ AdmissionSettings AdmissionOf(const config::Admission& admission) {
           .max_row_norm = admission.max_row_norm(),
           .max_output_ratio = admission.max_output_ratio(),
           .max_mean_output_ratio = admission.max_mean_output_ratio(),
-          .require_operator = admission.require_operator()};
+          .require_operator = admission.require_operator(),
+          .quarantine_above = admission.quarantine_above()};
 }
 
 RoutingSettings RoutingOf(const config::Routing& routing) {

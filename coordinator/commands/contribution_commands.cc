@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "absl/strings/ascii.h"
 #include "common/base/random.h"
 #include "common/base/text.h"
 #include "common/manifest/resource_name.h"
@@ -58,7 +59,28 @@ std::string Describe(const v1::Contribution& contribution) {
   return text;
 }
 
-Status List(const cli::CommandContext& context) {
+struct ListOptions {
+  std::string state;
+  std::string contributor;
+};
+
+v1::ListAllContributionsRequest RequestFor(const ListOptions& options) {
+  v1::ListAllContributionsRequest request;
+  std::string filter;
+  if (!options.state.empty()) {
+    filter = "state = " + absl::AsciiStrToUpper(options.state);
+  }
+  if (!options.contributor.empty()) {
+    filter += fmt::format(
+        "{}contributor = \"{}\"", filter.empty() ? "" : " AND ",
+        manifest::FullResourceName(manifest::Collection::kContributors,
+                                   options.contributor));
+  }
+  request.set_filter(filter);
+  return request;
+}
+
+Status List(const ListOptions& options, const cli::CommandContext& context) {
   ASSIGN_OR_RETURN(const auto client, AdminClient::Connect(context.home));
   ASSIGN_OR_RETURN(
       const auto contributions,
@@ -67,7 +89,8 @@ Status List(const cli::CommandContext& context) {
           &v1::AdminService::Stub::ListAllContributions,
           [](const v1::ListContributionsResponse& page) -> const auto& {
             return page.contributions();
-          }));
+          },
+          RequestFor(options)));
   std::vector<std::vector<std::string>> rows = {
       {"NAME", "CONTRIBUTOR", "STATE", "CHANGED"}};
   nlohmann::json values = nlohmann::json::array();
@@ -110,13 +133,47 @@ Status Decide(const std::string& name, v1::Decision::Outcome outcome,
   return absl::OkStatus();
 }
 
+// A decision that needs a reason.
+struct ReasonedDecision {
+  const char* command;
+  const char* summary;
+  v1::Decision::Outcome outcome;
+};
+
+void AddDecision(cli::CommandLine& command_line, CLI::App& group,
+                 const ReasonedDecision& decision) {
+  struct Options {
+    std::string name;
+    std::string reason;
+  };
+  auto options = std::make_shared<Options>();
+  const v1::Decision::Outcome outcome = decision.outcome;
+  CLI::App* command = command_line.AddCommand(
+      group, decision.command, decision.summary,
+      [options, outcome](const cli::CommandContext& context) {
+        return Decide(options->name, outcome, options->reason, context);
+      });
+  command->add_option("name", options->name, "Name of the contribution")
+      ->required();
+  command->add_option("--reason", options->reason, "Shown to the contributor")
+      ->required();
+}
+
 }  // namespace
 
 void AddContributionCommands(cli::CommandLine& command_line) {
   CLI::App& group =
       *command_line.AddGroup("contribution", "Experts and their admission");
-  command_line.AddCommand(group, "list", "All contributions, newest first",
-                          List);
+  auto filter = std::make_shared<ListOptions>();
+  CLI::App* list =
+      command_line.AddCommand(group, "list", "Contributions, newest first",
+                              [filter](const cli::CommandContext& context) {
+                                return List(*filter, context);
+                              });
+  list->add_option("--state", filter->state,
+                   "Only those in that state, such as QUARANTINED");
+  list->add_option("--contributor", filter->contributor,
+                   "Only those of that contributor");
   auto shown = std::make_shared<std::string>();
   CLI::App* show = command_line.AddCommand(
       group, "show", "A contribution with its decision and numbers",
@@ -133,21 +190,14 @@ void AddContributionCommands(cli::CommandLine& command_line) {
       });
   accept->add_option("name", *accepted, "Name of the contribution")->required();
 
-  struct RejectOptions {
-    std::string name;
-    std::string reason;
-  };
-  auto options = std::make_shared<RejectOptions>();
-  CLI::App* reject = command_line.AddCommand(
-      group, "reject", "Reject a quarantined contribution",
-      [options](const cli::CommandContext& context) {
-        return Decide(options->name, v1::Decision::OUTCOME_REJECTED,
-                      options->reason, context);
-      });
-  reject->add_option("name", options->name, "Name of the contribution")
-      ->required();
-  reject->add_option("--reason", options->reason, "Shown to the contributor")
-      ->required();
+  AddDecision(command_line, group,
+              {.command = "reject",
+               .summary = "Reject what waits, or what no release holds yet",
+               .outcome = v1::Decision::OUTCOME_REJECTED});
+  AddDecision(command_line, group,
+              {.command = "quarantine",
+               .summary = "Let one wait for you: it enters no release",
+               .outcome = v1::Decision::OUTCOME_QUARANTINED});
 }
 
 }  // namespace tributary::coordinator

@@ -74,6 +74,45 @@ Status List(const cli::CommandContext& context) {
   return absl::OkStatus();
 }
 
+Status ListInvitations(const cli::CommandContext& context) {
+  ASSIGN_OR_RETURN(const auto client, AdminClient::Connect(context.home));
+  ASSIGN_OR_RETURN(
+      const auto invitations,
+      ListAll<v1::Invitation>(
+          *client, client->admin(), &v1::AdminService::Stub::ListInvitations,
+          [](const v1::ListInvitationsResponse& page) -> const auto& {
+            return page.invitations();
+          }));
+  std::vector<std::vector<std::string>> rows = {
+      {"CONTRIBUTOR", "SINCE", "UNTIL"}};
+  nlohmann::json values = nlohmann::json::array();
+  for (const v1::Invitation& invitation : invitations) {
+    rows.push_back(
+        {invitation.contributor(),
+         FormatTime(static_cast<double>(invitation.create_time_s())),
+         FormatTime(static_cast<double>(invitation.expire_time_s()))});
+    values.push_back(MessageJson(invitation));
+  }
+  context.output.Print(cli::FormatTable(rows), {{"invitations", values}});
+  return absl::OkStatus();
+}
+
+Status Uninvite(const std::string& id, const cli::CommandContext& context) {
+  v1::DeleteInvitationRequest request;
+  request.set_request_id(RandomUuid());
+  request.set_name(
+      manifest::FullResourceName(manifest::Collection::kInvitations, id));
+  ASSIGN_OR_RETURN(const auto client, AdminClient::Connect(context.home));
+  ASSIGN_OR_RETURN(
+      const v1::Invitation invitation,
+      client->Call(client->admin(), &v1::AdminService::Stub::DeleteInvitation,
+                   request));
+  context.output.Print(fmt::format("the invitation of {} no longer works",
+                                   invitation.contributor()),
+                       MessageJson(invitation));
+  return absl::OkStatus();
+}
+
 Status Revoke(const std::string& id, const cli::CommandContext& context) {
   v1::RevokeContributorRequest request;
   request.set_request_id(RandomUuid());
@@ -109,6 +148,16 @@ void AddContributorCommands(cli::CommandLine& command_line) {
       ->capture_default_str();
   invite->add_option("--output", options->output, "File to write")->required();
   command_line.AddCommand(group, "list", "All contributors", List);
+  command_line.AddCommand(group, "invitations",
+                          "Invitations that can still be used",
+                          ListInvitations);
+  auto invited = std::make_shared<std::string>();
+  CLI::App* uninvite = command_line.AddCommand(
+      group, "uninvite", "Take an unused invitation back",
+      [invited](const cli::CommandContext& context) {
+        return Uninvite(*invited, context);
+      });
+  uninvite->add_option("id", *invited, "Id of the contributor")->required();
   AddPolicyCommands(command_line, group);
   auto id = std::make_shared<std::string>();
   CLI::App* revoke = command_line.AddCommand(

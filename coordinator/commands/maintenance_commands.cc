@@ -6,6 +6,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/files.h"
+#include "common/base/random.h"
 #include "common/base/text.h"
 #include "coordinator/blob/directory_blob_store.h"
 #include "coordinator/commands/admin_client.h"
@@ -57,10 +58,14 @@ Status Restore(const RestoreOptions& options,
     text += "\nit could not be read (" +
             std::string(report.replaced_damage.message()) +
             "): what was withdrawn after the backup was made may be back; ask "
-            "owners for their receipts and run `withdrawal create`";
+            "owners for their receipts and run `withdrawal create`; who was "
+            "revoked after it may be back, too";
   }
   for (const std::string& id : report.withdrawn_again) {
     text += "\nwithdrawn again: contributions/" + id;
+  }
+  for (const std::string& name : report.revoked_again) {
+    text += "\nrevoked again: " + name;
   }
   for (const MissingBlob& blob : report.missing) {
     text += "\nmissing: " + blob.name.ToString() + " of " +
@@ -70,6 +75,7 @@ Status Restore(const RestoreOptions& options,
                        {{"replaced", report.replaced.string()},
                         {"replaced_readable", report.replaced_damage.ok()},
                         {"withdrawn_again", report.withdrawn_again},
+                        {"revoked_again", report.revoked_again},
                         {"copied_blobs", report.copied_blobs},
                         {"copied_bytes", report.copied_bytes},
                         {"missing", ToJson(report.missing)}});
@@ -88,10 +94,12 @@ StatusOr<CollectionReport> CollectHere(const Home& home) {
 
 StatusOr<CollectionReport> CollectOnServer(const Home& home) {
   ASSIGN_OR_RETURN(const auto client, AdminClient::Connect(home.root()));
+  v1::CollectGarbageRequest request;
+  request.set_request_id(RandomUuid());
   ASSIGN_OR_RETURN(
       const v1::CollectGarbageResponse answer,
       client->Call(client->admin(), &v1::AdminService::Stub::CollectGarbage,
-                   v1::CollectGarbageRequest()));
+                   request));
   return CollectionReport{.deleted_blobs = answer.deleted_blobs(),
                           .deleted_bytes = answer.deleted_bytes(),
                           .deleted_uploads = answer.deleted_uploads()};

@@ -8,10 +8,14 @@
 #include "common/base/clock.h"
 #include "common/base/files.h"
 #include "common/base/json.h"
+#include "common/base/random.h"
 #include "common/base/text.h"
 #include "common/crypto/certificate_authority.h"
 #include "common/manifest/resource_name.h"
+#include "coordinator/commands/admin_client.h"
 #include "coordinator/commands/config_file.h"
+#include "coordinator/commands/message_json.h"
+#include "coordinator/commands/paged_list.h"
 #include "coordinator/service/server_keys.h"
 #include "coordinator/storage/home.h"
 
@@ -126,6 +130,41 @@ Status Issue(const Options& options, const cli::CommandContext& context) {
   return absl::OkStatus();
 }
 
+Status Revoke(const std::string& id, const cli::CommandContext& context) {
+  v1::RevokeReaderRequest request;
+  request.set_request_id(RandomUuid());
+  request.set_name(
+      manifest::FullResourceName(manifest::Collection::kReaders, id));
+  ASSIGN_OR_RETURN(const auto client, AdminClient::Connect(context.home));
+  ASSIGN_OR_RETURN(
+      const v1::RevokedReader reader,
+      client->Call(client->admin(), &v1::AdminService::Stub::RevokeReader,
+                   request));
+  context.output.Print(reader.name() + " is refused from its next call on",
+                       MessageJson(reader));
+  return absl::OkStatus();
+}
+
+Status ListRevoked(const cli::CommandContext& context) {
+  ASSIGN_OR_RETURN(const auto client, AdminClient::Connect(context.home));
+  ASSIGN_OR_RETURN(
+      const auto readers,
+      ListAll<v1::RevokedReader>(
+          *client, client->admin(), &v1::AdminService::Stub::ListRevokedReaders,
+          [](const v1::ListRevokedReadersResponse& page) -> const auto& {
+            return page.readers();
+          }));
+  std::vector<std::vector<std::string>> rows = {{"NAME", "REVOKED"}};
+  Json values = Json::array();
+  for (const v1::RevokedReader& reader : readers) {
+    rows.push_back({reader.name(),
+                    FormatTime(static_cast<double>(reader.revoke_time_s()))});
+    values.push_back(MessageJson(reader));
+  }
+  context.output.Print(cli::FormatTable(rows), {{"readers", values}});
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 void AddReaderCommand(cli::CommandLine& command_line) {
@@ -142,6 +181,15 @@ void AddReaderCommand(cli::CommandLine& command_line) {
   issue->add_option("--days", options->days, "Lifetime of the certificate")
       ->check(CLI::Range(1, 365))
       ->capture_default_str();
+  auto revoked = std::make_shared<std::string>();
+  CLI::App* revoke = command_line.AddCommand(
+      *group, "revoke", "Refuse a reader from its next call on",
+      [revoked](const cli::CommandContext& context) {
+        return Revoke(*revoked, context);
+      });
+  revoke->add_option("id", *revoked, "Id of the reader")->required();
+  command_line.AddCommand(*group, "revoked", "Readers that are refused",
+                          ListRevoked);
 }
 
 }  // namespace tributary::coordinator

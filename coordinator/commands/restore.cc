@@ -10,11 +10,14 @@
 #include "common/base/files.h"
 #include "common/base/text.h"
 #include "common/crypto/key.h"
+#include "common/manifest/resource_name.h"
 #include "coordinator/blob/directory_blob_store.h"
 #include "coordinator/commands/backup.h"
 #include "coordinator/commands/config_file.h"
 #include "coordinator/storage/blob_table.h"
+#include "coordinator/storage/contributor_store.h"
 #include "coordinator/storage/core.h"
+#include "coordinator/storage/reader_store.h"
 #include "coordinator/withdrawal/withdraw.h"
 
 namespace tributary::coordinator {
@@ -63,18 +66,35 @@ StatusOr<fs::path> PrepareDatabase(const Home& home, const fs::path& source) {
   return prepared;
 }
 
-StatusOr<std::vector<std::string>> WithdrawnIn(const fs::path& path) {
+// What a database knows that no restore may undo.
+struct Final {
+  std::vector<std::string> withdrawn;  // contributions
+  std::vector<std::string> revoked_contributors;
+  std::vector<std::string> revoked_readers;
+};
+
+StatusOr<Final> FinalIn(const fs::path& path) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Database> database,
                    Database::Open(path, Database::Mode::kExisting));
-  std::vector<std::string> ids;
+  Final found;
   RETURN_IF_ERROR(database->Transact([&](Transaction& transaction) {
     for (const WithdrawalRow& row :
          WithdrawalStore(transaction).List(INT64_MAX, INT64_MAX)) {
-      ids.push_back(row.contribution);
+      found.withdrawn.push_back(row.contribution);
+    }
+    for (const ContributorRow& row :
+         ContributorStore(transaction).List("", INT64_MAX)) {
+      if (row.state == ContributorState::kRevoked) {
+        found.revoked_contributors.push_back(row.id);
+      }
+    }
+    for (const RevokedReaderRow& row :
+         ReaderStore(transaction).ListRevoked("", INT64_MAX)) {
+      found.revoked_readers.push_back(row.id);
     }
     return absl::OkStatus();
   }));
-  return ids;
+  return found;
 }
 
 // Puts the home's database aside, with its journal if a crash left one.
@@ -130,27 +150,59 @@ Status CopyBlobs(Database& database, DirectoryBlobStore& store,
 }
 
 // Withdraws again what the backup does not know to be withdrawn.
-Status Repeat(const Core& core, const std::vector<std::string>& withdrawn,
-              RestoreReport& report) {
-  return core.database.Transact([&](Transaction& transaction) -> Status {
-    for (const std::string& id : withdrawn) {
-      const auto row = ContributionStore(transaction).Find(id);
-      if (!row || WithdrawalStore(transaction).Find(id)) {
-        continue;
-      }
-      RETURN_IF_ERROR(
-          Withdraw(core, transaction, *row,
-                   {.actor = kCoordinatorActor,
-                    .reason = "withdrawn before the database was restored from "
-                              "an older backup"})
-              .status());
-      report.withdrawn_again.push_back(id);
+Status WithdrawAgain(const Core& core, Transaction& transaction,
+                     const Final& known, RestoreReport& report) {
+  for (const std::string& id : known.withdrawn) {
+    const auto row = ContributionStore(transaction).Find(id);
+    if (!row || WithdrawalStore(transaction).Find(id)) {
+      continue;
     }
+    RETURN_IF_ERROR(
+        Withdraw(core, transaction, *row,
+                 {.actor = kCoordinatorActor,
+                  .reason = "withdrawn before the database was restored from "
+                            "an older backup"})
+            .status());
+    report.withdrawn_again.push_back(id);
+  }
+  return absl::OkStatus();
+}
+
+// Likewise. A contributor that the backup does not know at all cannot call
+// either.
+void RevokeAgain(const Core& core, Transaction& transaction, const Final& known,
+                 RestoreReport& report) {
+  using manifest::Collection;
+  ContributorStore contributors(transaction);
+  for (const std::string& id : known.revoked_contributors) {
+    const auto row = contributors.Find(id);
+    if (row && row->state != ContributorState::kRevoked) {
+      contributors.SetState(id, ContributorState::kRevoked);
+      contributors.DropInvitations(id);
+      report.revoked_again.push_back(
+          manifest::ResourceName(Collection::kContributors, id));
+    }
+  }
+  ReaderStore readers(transaction);
+  for (const std::string& id : known.revoked_readers) {
+    if (!readers.FindRevoked(id)) {
+      readers.Revoke(id, core.now_s());
+      report.revoked_again.push_back(
+          manifest::ResourceName(Collection::kReaders, id));
+    }
+  }
+}
+
+Status Repeat(const Core& core, const Final& known, RestoreReport& report) {
+  return core.database.Transact([&](Transaction& transaction) -> Status {
+    RETURN_IF_ERROR(WithdrawAgain(core, transaction, known, report));
+    RevokeAgain(core, transaction, known, report);
     return core.Audit(transaction,
                       {.actor = kCoordinatorActor,
                        .action = "coordinator.restore",
                        .subject = ""},
-                      {{"withdrawn_again", report.withdrawn_again}});
+                      {{"withdrawn_again", report.withdrawn_again},
+                       {"revoked_again", report.revoked_again}});
   });
 }
 
@@ -185,12 +237,12 @@ StatusOr<RestoreReport> RestoreHome(const Home& home,
   }
   ASSIGN_OR_RETURN(const fs::path prepared, PrepareDatabase(home, source));
   RestoreReport report;
-  std::vector<std::string> withdrawn;
+  Final known;
   if (present) {
-    auto read = WithdrawnIn(home.database());
+    auto read = FinalIn(home.database());
     report.replaced_damage = read.status();
     if (read.ok()) {
-      withdrawn = *std::move(read);
+      known = *std::move(read);
     }
   }
   if (whole && !fs::exists(home.config(), error)) {
@@ -214,7 +266,7 @@ StatusOr<RestoreReport> RestoreHome(const Home& home,
   RETURN_IF_ERROR(CopyBlobs(*database, *store, options.backup, report));
   BlobCatalog catalog(*database, *store, clock);
   const Core core{home, settings, clock, *database, catalog, signer};
-  RETURN_IF_ERROR(Repeat(core, withdrawn, report));
+  RETURN_IF_ERROR(Repeat(core, known, report));
   ASSIGN_OR_RETURN(report.missing, catalog.FindMissing(kMaxMissing));
   return report;
 }

@@ -22,12 +22,15 @@ struct RestoreOptions {
 struct RestoreReport {
   // The database that was there, under its new name; empty when there was none.
   std::filesystem::path replaced;
-  // Why the database that was there could not be read, if so: withdrawals that
-  // only it knew are not repeated.
+  // Why the database that was there could not be read, if so: withdrawals and
+  // revocations that only it knew are not repeated.
   Status replaced_damage;
   // Contributions that the backup has and that were withdrawn after it was
   // made: withdrawn again.
   std::vector<std::string> withdrawn_again;
+  // contributors/x and readers/y that the replaced database knew to be revoked
+  // and the backup did not: revoked again.
+  std::vector<std::string> revoked_again;
   int64_t copied_blobs = 0;
   uint64_t copied_bytes = 0;
   // Needed by the database and neither here nor in the backup.
@@ -36,8 +39,9 @@ struct RestoreReport {
 
 // Makes `home` what the backup was: database, and whatever of configuration,
 // keys and blobs the home lacks. Blobs that the home has are kept. A backup of
-// an older version is migrated. What was withdrawn since stays withdrawn: an
-// opt-out is not undone by a restore. No server may run.
+// an older version is migrated. What was withdrawn since stays withdrawn, who
+// was revoked since stays revoked: neither is undone by a restore. No server
+// may run.
 //
 // NOT_FOUND: no such backup. FAILED_PRECONDITION: a server runs, the home has a
 // database and `present` refuses, or a newer version made the backup.

@@ -58,6 +58,95 @@ Status Revoke(const Core& core, Transaction& transaction, const Caller& caller,
       Json::object());
 }
 
+StatusOr<InvitationRow> TakeInvitationBack(const Core& core,
+                                           Transaction& transaction,
+                                           const Caller& caller,
+                                           const std::string& contributor) {
+  ContributorStore store(transaction);
+  const auto row = store.FindOpenInvitation(contributor, core.now_s());
+  if (!row) {
+    return NotFound(
+        "invitations/{}: there is none that can still be used; if it was used, "
+        "revoke the contributor",
+        contributor);
+  }
+  store.DropInvitations(contributor);
+  RETURN_IF_ERROR(core.Audit(
+      transaction,
+      {.actor = caller.uri,
+       .action = "contributor.uninvite",
+       .subject = ResourceName(Collection::kContributors, contributor)},
+      Json::object()));
+  return *row;
+}
+
+StatusOr<RevokedReaderRow> RevokeReader(const Core& core,
+                                        Transaction& transaction,
+                                        const Caller& caller,
+                                        const std::string& reader) {
+  ReaderStore readers(transaction);
+  if (!readers.FindRevoked(reader)) {
+    readers.Revoke(reader, core.now_s());
+    RETURN_IF_ERROR(
+        core.Audit(transaction,
+                   {.actor = caller.uri,
+                    .action = "reader.revoke",
+                    .subject = ResourceName(Collection::kReaders, reader)},
+                   Json::object()));
+  }
+  return *readers.FindRevoked(reader);
+}
+
+namespace {
+
+bool IsOnItsWay(ContributionState state) {
+  return state == ContributionState::kCreated ||
+         state == ContributionState::kUploading ||
+         state == ContributionState::kSubmitted ||
+         state == ContributionState::kValidating;
+}
+
+// Whether the operator may decide so about a contribution in its state.
+Status CheckDecidable(Transaction& transaction, const ContributionRow& row,
+                      Outcome outcome) {
+  if (row.state == ContributionState::kQuarantined &&
+      outcome != Outcome::kQuarantined) {
+    return absl::OkStatus();
+  }
+  if (outcome == Outcome::kQuarantined && IsOnItsWay(row.state)) {
+    return absl::OkStatus();
+  }
+  if (outcome == Outcome::kAccepted ||
+      row.state != ContributionState::kAccepted) {
+    return FailedPrecondition(
+        "contributions/{} is {}; QUARANTINED ones are accepted or rejected, "
+        "ACCEPTED ones rejected or quarantined, those on their way quarantined",
+        row.id, ToString(row.state));
+  }
+  for (const ReleaseRow& release :
+       ReleaseStore(transaction).ListHolding(row.id)) {
+    if (release.served() || release.state == ReleaseState::kBuilding) {
+      return FailedPrecondition(
+          "contributions/{} is part of {}; it can only be withdrawn", row.id,
+          manifest::ReleaseName(release.number));
+    }
+  }
+  return absl::OkStatus();
+}
+
+ContributionState StateAfter(ContributionState state, Outcome outcome) {
+  switch (outcome) {
+    case Outcome::kAccepted:
+      return ContributionState::kAccepted;
+    case Outcome::kQuarantined:
+      return IsOnItsWay(state) ? state : ContributionState::kQuarantined;
+    default:
+      return ContributionState::kRejected;
+  }
+}
+
+}  // namespace
+
 Status Decide(const Core& core, Transaction& transaction, const Caller& caller,
               const OperatorDecision& request) {
   const std::string& id = request.contribution;
@@ -66,23 +155,8 @@ Status Decide(const Core& core, Transaction& transaction, const Caller& caller,
   if (!row) {
     return NotFound("contributions/{}: no such contribution", id);
   }
+  RETURN_IF_ERROR(CheckDecidable(transaction, *row, request.outcome));
   const bool accept = request.outcome == Outcome::kAccepted;
-  const bool late_rejection =
-      !accept && row->state == ContributionState::kAccepted;
-  if (row->state != ContributionState::kQuarantined && !late_rejection) {
-    return FailedPrecondition(
-        "contributions/{} is {}; only QUARANTINED ones are decided, and "
-        "ACCEPTED ones rejected",
-        id, ToString(row->state));
-  }
-  for (const ReleaseRow& release : ReleaseStore(transaction).ListHolding(id)) {
-    if (late_rejection &&
-        (release.served() || release.state == ReleaseState::kBuilding)) {
-      return FailedPrecondition(
-          "contributions/{} is part of {}; it can only be withdrawn", id,
-          manifest::ReleaseName(release.number));
-    }
-  }
   Decision decision;
   if (!row->decision_json.empty()) {
     ASSIGN_OR_RETURN(decision, Decision::FromJson(row->decision_json));
@@ -91,13 +165,14 @@ Status Decide(const Core& core, Transaction& transaction, const Caller& caller,
   decision.reason =
       request.reason.empty() ? "accepted by the operator" : request.reason;
   decision.decide_time_s = core.now_s();
-  decision.gates.push_back(
-      {.gate = "operator", .passed = accept, .detail = decision.reason});
+  if (request.outcome != Outcome::kQuarantined) {
+    decision.gates.push_back(
+        {.gate = "operator", .passed = accept, .detail = decision.reason});
+  }
   ASSIGN_OR_RETURN(const std::string json, decision.ToJson());
   contributions.SetDecision(id, json, core.now_s());
-  contributions.SetState(
-      id, accept ? ContributionState::kAccepted : ContributionState::kRejected,
-      core.now_s());
+  contributions.SetState(id, StateAfter(row->state, request.outcome),
+                         core.now_s());
   RETURN_IF_ERROR(core.Audit(
       transaction,
       {.actor = caller.uri,

@@ -7,8 +7,10 @@
 
 #include "common/base/status.h"
 #include "coordinator/service/authorisation.h"
+#include "coordinator/storage/contributor_store.h"
 #include "coordinator/storage/core.h"
 #include "coordinator/storage/decision.h"
+#include "coordinator/storage/reader_store.h"
 
 namespace tributary::coordinator {
 
@@ -23,14 +25,28 @@ Status RecordInvitation(const Core& core, Transaction& transaction,
 Status Revoke(const Core& core, Transaction& transaction, const Caller& caller,
               const std::string& contributor);
 
+// Drops the open invitation of a contributor. NOT_FOUND: there is none.
+StatusOr<InvitationRow> TakeInvitationBack(const Core& core,
+                                           Transaction& transaction,
+                                           const Caller& caller,
+                                           const std::string& contributor);
+
+// Refuses a reader from its next call on; doing it again changes nothing.
+StatusOr<RevokedReaderRow> RevokeReader(const Core& core,
+                                        Transaction& transaction,
+                                        const Caller& caller,
+                                        const std::string& reader);
+
 struct OperatorDecision {
   std::string contribution;
   Outcome outcome = Outcome::kRejected;
   std::string reason;
 };
 
-// Decides on a quarantined contribution, or rejects an accepted one that is in
-// no release that is served. FAILED_PRECONDITION in other states.
+// Decides on a quarantined contribution; rejects or quarantines an accepted one
+// that is in no release that is served or built; holds one that is on its way,
+// so that it is quarantined once it passed the gates. FAILED_PRECONDITION in
+// other states.
 Status Decide(const Core& core, Transaction& transaction, const Caller& caller,
               const OperatorDecision& decision);
 

@@ -7,13 +7,13 @@
 #include "coordinator/release/anchor_import.h"
 #include "coordinator/service/admin_actions.h"
 #include "coordinator/service/certificates.h"
-#include "coordinator/service/contribution_service.h"
 #include "coordinator/service/convert.h"
 #include "coordinator/service/paging.h"
 #include "coordinator/service/request_once.h"
 #include "coordinator/service/serve.h"
 #include "coordinator/storage/blob_table.h"
 #include "coordinator/storage/job_store.h"
+#include "coordinator/storage/request_store.h"
 #include "coordinator/storage/upload_store.h"
 
 namespace tributary::coordinator {
@@ -140,79 +140,6 @@ grpc::Status AdminServiceImpl::RevokeContributor(
       });
 }
 
-grpc::Status AdminServiceImpl::ListAllContributions(
-    grpc::ServerContext* call, const v1::ListAllContributionsRequest* request,
-    v1::ListContributionsResponse* response) {
-  return Serve(
-      context_, *call, "AdminService.ListAllContributions", *request,
-      [&]() -> Status {
-        RETURN_IF_ERROR(RequireOperator(context_.core, *call).status());
-        v1::ListContributionsRequest all;
-        all.set_page_size(request->page_size());
-        all.set_page_token(request->page_token());
-        return ListContributionPage(context_.core, "", all, *response);
-      });
-}
-
-grpc::Status AdminServiceImpl::GetAnyContribution(
-    grpc::ServerContext* call, const v1::GetContributionRequest* request,
-    v1::Contribution* response) {
-  return Serve(
-      context_, *call, "AdminService.GetAnyContribution", *request,
-      [&]() -> Status {
-        const Core& core = context_.core;
-        RETURN_IF_ERROR(RequireOperator(core, *call).status());
-        ASSIGN_OR_RETURN(
-            const std::string id,
-            ParseResourceName(Collection::kContributions, request->name()));
-        return core.database.Transact([&](Transaction& transaction) -> Status {
-          ASSIGN_OR_RETURN(*response, ReadContribution(transaction, id));
-          return absl::OkStatus();
-        });
-      });
-}
-
-grpc::Status AdminServiceImpl::DecideContribution(
-    grpc::ServerContext* call, const v1::DecideContributionRequest* request,
-    v1::Contribution* response) {
-  return Serve(
-      context_, *call, "AdminService.DecideContribution", *request,
-      [&]() -> Status {
-        const Core& core = context_.core;
-        ASSIGN_OR_RETURN(const Caller caller, RequireOperator(core, *call));
-        ASSIGN_OR_RETURN(
-            const std::string id,
-            ParseResourceName(Collection::kContributions, request->name()));
-        const bool accept =
-            request->outcome() == v1::Decision::OUTCOME_ACCEPTED;
-        if (!accept && request->outcome() != v1::Decision::OUTCOME_REJECTED) {
-          return InvalidArgument("outcome: wanted ACCEPTED or REJECTED");
-        }
-        if (!accept && request->reason().empty()) {
-          return InvalidArgument("reason: a rejection needs one");
-        }
-        ASSIGN_OR_RETURN(const RequestKey key,
-                         KeyOf(caller.uri, request->request_id(), *request));
-        const OperatorDecision decision{
-            .contribution = id,
-            .outcome = accept ? Outcome::kAccepted : Outcome::kRejected,
-            .reason = request->reason()};
-        RETURN_IF_ERROR(
-            RunOnce(core, key,
-                    [&](Transaction& transaction) -> StatusOr<std::string> {
-                      RETURN_IF_ERROR(
-                          Decide(core, transaction, caller, decision));
-                      return id;
-                    })
-                .status());
-        context_.jobs.Wake();
-        return core.database.Transact([&](Transaction& transaction) -> Status {
-          ASSIGN_OR_RETURN(*response, ReadContribution(transaction, id));
-          return absl::OkStatus();
-        });
-      });
-}
-
 grpc::Status AdminServiceImpl::BuildRelease(
     grpc::ServerContext* call, const v1::BuildReleaseRequest* request,
     v1::Release* response) {
@@ -243,8 +170,15 @@ grpc::Status AdminServiceImpl::BuildRelease(
 Status AdminServiceImpl::PublishAnchor(
     grpc::ServerContext& call, const v1::PublishAnchorRequest& request,
     grpc::ServerWriter<v1::PublishAnchorEvent>& writer) {
-  RETURN_IF_ERROR(RequireOperator(context_.core, call).status());
-  RETURN_IF_ERROR(CheckRequestId(request.request_id()));
+  const Core& core = context_.core;
+  ASSIGN_OR_RETURN(const Caller caller, RequireOperator(core, call));
+  ASSIGN_OR_RETURN(const RequestKey key,
+                   KeyOf(caller.uri, request.request_id(), request));
+  // An import takes minutes: an id that was used for something else is refused
+  // before it. Importing the same again yields the same anchor.
+  RETURN_IF_ERROR(core.database.Transact([&](Transaction& transaction) {
+    return RequestStore(transaction).Find(key).status();
+  }));
   AnchorSource source{.id = request.anchor_id(),
                       .model_directory = request.model_directory()};
   if (!source.model_directory.is_absolute()) {
@@ -263,9 +197,12 @@ Status AdminServiceImpl::PublishAnchor(
       cancellation.Cancel();
     }
   };
-  ASSIGN_OR_RETURN(const AnchorRow row,
-                   ImportAnchor(context_.core, context_.runner, source,
-                                progress, cancellation));
+  ASSIGN_OR_RETURN(
+      const AnchorRow row,
+      ImportAnchor(core, context_.runner, source, progress, cancellation));
+  RETURN_IF_ERROR(RunOnce(core, key, [&](Transaction&) {
+                    return StatusOr<std::string>(row.id);
+                  }).status());
   v1::PublishAnchorEvent last;
   last.set_fraction(1);
   *last.mutable_anchor() = ToProto(row);
@@ -307,22 +244,6 @@ grpc::Status AdminServiceImpl::ListWithdrawals(
                });
 }
 
-grpc::Status AdminServiceImpl::CollectGarbage(
-    grpc::ServerContext* call, const v1::CollectGarbageRequest* request,
-    v1::CollectGarbageResponse* response) {
-  return Serve(
-      context_, *call, "AdminService.CollectGarbage", *request,
-      [&]() -> Status {
-        RETURN_IF_ERROR(RequireOperator(context_.core, *call).status());
-        ASSIGN_OR_RETURN(const CollectionReport report,
-                         context_.core.catalog.Collect());
-        response->set_deleted_blobs(report.deleted_blobs);
-        response->set_deleted_bytes(report.deleted_bytes);
-        response->set_deleted_uploads(report.deleted_uploads);
-        return absl::OkStatus();
-      });
-}
-
 grpc::Status AdminServiceImpl::GetStatus(grpc::ServerContext* call,
                                          const v1::GetStatusRequest* request,
                                          v1::GetStatusResponse* response) {
@@ -345,6 +266,7 @@ grpc::Status AdminServiceImpl::GetStatus(grpc::ServerContext* call,
             job.set_subject(row.subject);
             job.set_state(row.running ? "RUNNING" : "QUEUED");
             job.set_attempts(row.attempts);
+            job.set_due_time_s(row.due_time_s);
           }
           response->set_contributors(ContributorStore(transaction).Count());
           response->set_accepted_contributions(
@@ -355,7 +277,8 @@ grpc::Status AdminServiceImpl::GetStatus(grpc::ServerContext* call,
           response->set_blob_bytes(BlobTable(transaction).TotalBytes());
           const manifest::Chain head = AuditLog(transaction).Head();
           response->set_audit_records(head.size());
-          response->set_audit_head_hash(head.size() > 0 ? head.head_hash() : "");
+          response->set_audit_head_hash(head.size() > 0 ? head.head_hash()
+                                                        : "");
           response->set_time_s(core.now_s());
           for (const UploadRow& row :
                UploadStore(transaction).ListUnfinished(kMaxShownUploads)) {

@@ -14,6 +14,18 @@ class AdminServiceImpl final : public v1::AdminService::Service {
   grpc::Status CreateInvitation(
       grpc::ServerContext* call, const v1::CreateInvitationRequest* request,
       v1::CreateInvitationResponse* response) override;
+  grpc::Status ListInvitations(grpc::ServerContext* call,
+                               const v1::ListInvitationsRequest* request,
+                               v1::ListInvitationsResponse* response) override;
+  grpc::Status DeleteInvitation(grpc::ServerContext* call,
+                                const v1::DeleteInvitationRequest* request,
+                                v1::Invitation* response) override;
+  grpc::Status RevokeReader(grpc::ServerContext* call,
+                            const v1::RevokeReaderRequest* request,
+                            v1::RevokedReader* response) override;
+  grpc::Status ListRevokedReaders(
+      grpc::ServerContext* call, const v1::ListRevokedReadersRequest* request,
+      v1::ListRevokedReadersResponse* response) override;
   grpc::Status ListContributors(
       grpc::ServerContext* call, const v1::ListContributorsRequest* request,
       v1::ListContributorsResponse* response) override;
@@ -66,6 +78,9 @@ class AdminServiceImpl final : public v1::AdminService::Service {
   Status CreateInvitation(grpc::ServerContext& call,
                           const v1::CreateInvitationRequest& request,
                           v1::CreateInvitationResponse& response);
+  Status CollectGarbage(grpc::ServerContext& call,
+                        const v1::CollectGarbageRequest& request,
+                        v1::CollectGarbageResponse& response);
   Status PublishAnchor(grpc::ServerContext& call,
                        const v1::PublishAnchorRequest& request,
                        grpc::ServerWriter<v1::PublishAnchorEvent>& writer);

@@ -2,6 +2,7 @@
 
 #include "common/rpc/status_conversion.h"
 #include "coordinator/storage/contributor_store.h"
+#include "coordinator/storage/reader_store.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -32,6 +33,21 @@ Status CheckKnown(const Core& core, const std::string& id, Revoked revoked) {
   return absl::OkStatus();
 }
 
+Status CheckReads(const Core& core, const std::string& id) {
+  bool revoked = false;
+  RETURN_IF_ERROR(core.database.Transact([&](Transaction& transaction) {
+    revoked = ReaderStore(transaction).FindRevoked(id).has_value();
+    return absl::OkStatus();
+  }));
+  return revoked ? rpc::WithErrorInfo(
+                       PermissionDenied(
+                           "readers/{} is revoked; ask the operator of "
+                           "federation {}",
+                           id, core.settings.federation),
+                       {.reason = rpc::kRevoked})
+                 : absl::OkStatus();
+}
+
 std::string UriOf(const rpc::PeerIdentity& peer) {
   return fmt::format("spiffe://{}/{}/{}", peer.federation,
                      rpc::RoleName(peer.role), peer.id);
@@ -48,6 +64,8 @@ StatusOr<Caller> Identify(const Core& core,
   }
   if (peer.role == rpc::PeerRole::kContributor) {
     RETURN_IF_ERROR(CheckKnown(core, peer.id, revoked));
+  } else if (peer.role == rpc::PeerRole::kReader) {
+    RETURN_IF_ERROR(CheckReads(core, peer.id));
   }
   return Caller{.uri = UriOf(peer), .role = peer.role, .id = peer.id};
 }
@@ -99,9 +117,14 @@ StatusOr<Caller> RequireOperator(const Core& core,
 }
 
 Status CheckStillAllowed(const Core& core, const Caller& caller) {
-  return caller.role == rpc::PeerRole::kContributor
-             ? CheckKnown(core, caller.id, Revoked::kRefused)
-             : absl::OkStatus();
+  switch (caller.role) {
+    case rpc::PeerRole::kContributor:
+      return CheckKnown(core, caller.id, Revoked::kRefused);
+    case rpc::PeerRole::kReader:
+      return CheckReads(core, caller.id);
+    default:
+      return absl::OkStatus();
+  }
 }
 
 std::string PeerUri(const grpc::ServerContextBase& context) {

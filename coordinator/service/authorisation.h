@@ -40,8 +40,8 @@ StatusOr<Caller> RequireOperator(const Core& core,
 StatusOr<Caller> RequireAnyone(const Core& core,
                                const grpc::ServerContextBase& context);
 
-// Any certificate of this federation: contributors that are not revoked,
-// operators, readers.
+// Any certificate of this federation: contributors and readers that are not
+// revoked, operators.
 StatusOr<Caller> RequireReader(const Core& core,
                                const grpc::ServerContextBase& context);
 

@@ -1,7 +1,10 @@
 #include "coordinator/service/certificates.h"
 
+#include <nlohmann/json.hpp>
+
 #include "common/crypto/certificate.h"
 #include "common/crypto/digest.h"
+#include "common/manifest/resource_name.h"
 #include "common/manifest/spiffe.h"
 
 namespace tributary::coordinator {
@@ -34,6 +37,40 @@ StatusOr<CertificateRow> IssueContributorCertificate(
                      .expire_time_s = certificate.not_after_s()};
   ContributorStore(transaction).AddCertificate(row);
   return row;
+}
+
+Status RecordShownCertificate(const Core& core, Transaction& transaction,
+                              const Caller& caller,
+                              const grpc::ServerContextBase& call) {
+  const auto pem = rpc::PeerCertificatePem(*call.auth_context());
+  if (!pem) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const crypto::Certificate shown,
+                   crypto::Certificate::FromPem(*pem));
+  const std::string key_id = shown.public_key().key_id();
+  ContributorStore store(transaction);
+  if (store.FindCertificate(caller.id, key_id)) {
+    return absl::OkStatus();
+  }
+  // Its invitation is older than the backup, its enrolment is not.
+  if (const auto row = store.Find(caller.id);
+      row && row->state == ContributorState::kInvited) {
+    store.SetState(caller.id, ContributorState::kEnrolled);
+    store.DropInvitations(caller.id);
+  }
+  store.AddCertificate({.serial = shown.serial(),
+                        .contributor = caller.id,
+                        .key_id = key_id,
+                        .pem = shown.ToPem(),
+                        .create_time_s = shown.not_before_s(),
+                        .expire_time_s = shown.not_after_s()});
+  return core.Audit(transaction,
+                    {.actor = caller.uri,
+                     .action = "contributor.show_certificate",
+                     .subject = manifest::ResourceName(
+                         manifest::Collection::kContributors, caller.id)},
+                    {{"serial", shown.serial()}, {"key_id", key_id}});
 }
 
 std::string InvitationSecret(const ServiceContext& context,

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "common/base/status.h"
+#include "coordinator/service/authorisation.h"
 #include "coordinator/service/service_context.h"
 #include "coordinator/storage/contributor_store.h"
 
@@ -17,6 +18,13 @@ inline constexpr int64_t kContributorCertificateS = 30 * crypto::kDaySeconds;
 StatusOr<CertificateRow> IssueContributorCertificate(
     const ServiceContext& context, Transaction& transaction,
     const std::string& contributor, const std::string& request_pem);
+
+// Records the certificate that a contributor showed if the database does not
+// know its key: it was issued after the backup that the database was restored
+// from. The connection has verified it.
+Status RecordShownCertificate(const Core& core, Transaction& transaction,
+                              const Caller& caller,
+                              const grpc::ServerContextBase& call);
 
 // Makes an invitation and stores the hash of its secret. The secret derives
 // from the signer's key and `request_id`, so that a repeated request gets it

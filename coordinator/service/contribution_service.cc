@@ -3,7 +3,9 @@
 #include <optional>
 
 #include "common/manifest/resource_name.h"
+#include "coordinator/service/certificates.h"
 #include "coordinator/service/convert.h"
+#include "coordinator/service/list_filter.h"
 #include "coordinator/service/offer.h"
 #include "coordinator/service/paging.h"
 #include "coordinator/service/request_once.h"
@@ -77,13 +79,22 @@ StatusOr<ContributionRow> ReadOwnContribution(const Core& core,
 Status ListContributionPage(const Core& core, const std::string& contributor,
                             const v1::ListContributionsRequest& request,
                             v1::ListContributionsResponse& response) {
-  const std::string list = "contributions of " + contributor;
+  ASSIGN_OR_RETURN(
+      ContributionFilter filter,
+      ParseContributionFilter(request.filter(), contributor.empty()
+                                                    ? FilterScope::kEveryone
+                                                    : FilterScope::kOwn));
+  if (!contributor.empty()) {
+    filter.contributor = contributor;
+  }
+  const std::string list = fmt::format("contributions of {} where {}",
+                                       contributor, request.filter());
   ASSIGN_OR_RETURN(const Page page,
                    ParsePage(request.page_size(), request.page_token(), list));
   ASSIGN_OR_RETURN(const int64_t before, page.Before());
   return core.database.Transact([&](Transaction& transaction) {
     const std::vector<ContributionRow> rows =
-        ContributionStore(transaction).List(contributor, before, page.size);
+        ContributionStore(transaction).List(filter, before, page.size);
     for (const ContributionRow& row : rows) {
       *response.add_contributions() = ToProto(row);
     }
@@ -98,18 +109,21 @@ Status ListContributionPage(const Core& core, const std::string& contributor,
 grpc::Status ContributionServiceImpl::CreateContribution(
     grpc::ServerContext* call, const v1::CreateContributionRequest* request,
     v1::Contribution* response) {
-  return Serve(context_, *call, "ContributionService.CreateContribution",
-               *request, [&]() -> Status {
-                 const Core& core = context_.core;
-                 ASSIGN_OR_RETURN(const Caller caller,
-                                  RequireContributor(core, *call));
-                 return Apply(core, caller, *request, *response,
-                              [&](Transaction& transaction) {
-                                return Offer(core, transaction, caller,
-                                             request->manifest_envelope_json(),
-                                             ModeOf(request->validate_only()));
-                              });
-               });
+  return Serve(
+      context_, *call, "ContributionService.CreateContribution", *request,
+      [&]() -> Status {
+        const Core& core = context_.core;
+        ASSIGN_OR_RETURN(const Caller caller, RequireContributor(core, *call));
+        return Apply(
+            core, caller, *request, *response,
+            [&](Transaction& transaction) -> StatusOr<ContributionRow> {
+              RETURN_IF_ERROR(
+                  RecordShownCertificate(core, transaction, caller, *call));
+              return Offer(core, transaction, caller,
+                           request->manifest_envelope_json(),
+                           ModeOf(request->validate_only()));
+            });
+      });
 }
 
 grpc::Status ContributionServiceImpl::SubmitContribution(

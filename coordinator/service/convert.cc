@@ -84,6 +84,8 @@ v1::Contribution ToProto(const ContributionRow& row) {
   if (row.state == ContributionState::kWithdrawn ||
       row.state == ContributionState::kPurged) {
     out.set_withdrawal(ResourceName(Collection::kWithdrawals, row.id));
+    out.set_delete_time_s(row.delete_time_s);
+    out.set_purge_time_s(row.purge_time_s);
   }
   return out;
 }

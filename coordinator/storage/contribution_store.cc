@@ -22,7 +22,12 @@ constexpr std::array<std::pair<ContributionState, std::string_view>, 9> kNames =
 constexpr char kSelect[] =
     "SELECT sequence, id, contributor, state, anchor_digest, blob, "
     "manifest_digest, manifest_json, envelope_json, decision_json, "
-    "create_time_s, update_time_s FROM contributions ";
+    "create_time_s, update_time_s, "
+    "CASE WHEN state IN ('WITHDRAWN', 'PURGED') THEN (SELECT create_time_s "
+    "FROM withdrawals WHERE contribution = contributions.id) END, "
+    "CASE WHEN state IN ('WITHDRAWN', 'PURGED') THEN (SELECT purge_time_s "
+    "FROM withdrawals WHERE contribution = contributions.id) END "
+    "FROM contributions ";
 
 ContributionRow ReadRow(Query& query) {
   return {.sequence = query.Integer(0),
@@ -37,7 +42,9 @@ ContributionRow ReadRow(Query& query) {
           .envelope_json = query.Text(8),
           .decision_json = query.Text(9),
           .create_time_s = query.Integer(10),
-          .update_time_s = query.Integer(11)};
+          .update_time_s = query.Integer(11),
+          .delete_time_s = query.Integer(12),
+          .purge_time_s = query.Integer(13)};
 }
 
 std::vector<ContributionRow> ReadAll(Query& query) {
@@ -96,17 +103,25 @@ std::optional<ContributionRow> ContributionStore::Find(std::string_view id) {
 }
 
 std::vector<ContributionRow> ContributionStore::List(
-    std::string_view contributor, int64_t before, int64_t limit) {
-  // Two statements: one for both could not use the index.
-  const std::string end = "sequence < ? ORDER BY sequence DESC LIMIT ?";
-  if (contributor.empty()) {
-    Query query(transaction_, (kSelect + ("WHERE " + end)).c_str(), before,
-                limit);
-    return ReadAll(query);
+    const ContributionFilter& filter, int64_t before, int64_t limit) {
+  // Only the conditions that there are: others would keep it from an index.
+  std::string sql = std::string(kSelect) + "WHERE sequence < ?1";
+  if (!filter.contributor.empty()) {
+    sql += " AND contributor = ?3";
   }
-  Query query(transaction_,
-              (kSelect + ("WHERE contributor = ? AND " + end)).c_str(),
-              contributor, before, limit);
+  if (filter.state) {
+    sql += " AND state = ?4";
+  }
+  if (!filter.anchor_digest.empty()) {
+    sql += " AND anchor_digest = ?5";
+  }
+  // SQLite wants every number up to the highest to be there.
+  sql +=
+      " AND (?3 IS ?3 AND ?4 IS ?4 AND ?5 IS ?5) "
+      "ORDER BY sequence DESC LIMIT ?2";
+  Query query(transaction_, sql.c_str(), before, limit, filter.contributor,
+              filter.state ? ToString(*filter.state) : std::string_view(),
+              filter.anchor_digest);
   return ReadAll(query);
 }
 
@@ -138,8 +153,7 @@ int64_t ContributionStore::CountAccepted() {
   return Count(query);
 }
 
-std::vector<std::pair<std::string, int64_t>>
-ContributionStore::CountByState() {
+std::vector<std::pair<std::string, int64_t>> ContributionStore::CountByState() {
   Query query(transaction_,
               "SELECT state, count(*) FROM contributions GROUP BY state "
               "ORDER BY state");

@@ -43,6 +43,16 @@ struct ContributionRow {
   std::string decision_json;  // empty while there is none
   int64_t create_time_s = 0;
   int64_t update_time_s = 0;
+  // Of its withdrawal; 0 without one. Not written by Add.
+  int64_t delete_time_s = 0;
+  int64_t purge_time_s = 0;
+};
+
+// Which contributions a list holds; what is empty does not narrow it.
+struct ContributionFilter {
+  std::string contributor;
+  std::optional<ContributionState> state;
+  std::string anchor_digest;
 };
 
 class ContributionStore {
@@ -52,9 +62,8 @@ class ContributionStore {
 
   void Add(const ContributionRow& row);
   std::optional<ContributionRow> Find(std::string_view id);
-  // Newest first, with a sequence below `before`; of one contributor, or of
-  // all when `contributor` is empty.
-  std::vector<ContributionRow> List(std::string_view contributor,
+  // Newest first, with a sequence below `before`.
+  std::vector<ContributionRow> List(const ContributionFilter& filter,
                                     int64_t before, int64_t limit);
   // ACCEPTED for that anchor, by id.
   std::vector<ContributionRow> ListAccepted(std::string_view anchor_digest);

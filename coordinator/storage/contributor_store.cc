@@ -132,6 +132,40 @@ std::optional<InvitationRow> ContributorStore::FindInvitation(
                        .use_time_s = query.OptionalInteger(4)};
 }
 
+std::optional<InvitationRow> ContributorStore::FindOpenInvitation(
+    std::string_view contributor, int64_t now_s) {
+  Query query(transaction_,
+              "SELECT secret_sha256, create_time_s, expire_time_s FROM "
+              "invitations WHERE use_time_s IS NULL AND contributor = ? AND "
+              "expire_time_s > ?",
+              contributor, now_s);
+  if (!query.Next()) {
+    return std::nullopt;
+  }
+  return InvitationRow{.secret_sha256 = query.Text(0),
+                       .contributor = std::string(contributor),
+                       .create_time_s = query.Integer(1),
+                       .expire_time_s = query.Integer(2)};
+}
+
+std::vector<InvitationRow> ContributorStore::ListOpenInvitations(
+    std::string_view after, int64_t now_s, int64_t limit) {
+  Query query(transaction_,
+              "SELECT secret_sha256, contributor, create_time_s, "
+              "expire_time_s FROM invitations WHERE use_time_s IS NULL AND "
+              "contributor > ? AND expire_time_s > ? ORDER BY contributor "
+              "LIMIT ?",
+              after, now_s, limit);
+  std::vector<InvitationRow> rows;
+  while (query.Next()) {
+    rows.push_back({.secret_sha256 = query.Text(0),
+                    .contributor = query.Text(1),
+                    .create_time_s = query.Integer(2),
+                    .expire_time_s = query.Integer(3)});
+  }
+  return rows;
+}
+
 void ContributorStore::UseInvitation(std::string_view secret_sha256,
                                      int64_t now_s) {
   Execute(transaction_,

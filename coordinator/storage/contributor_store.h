@@ -71,6 +71,12 @@ class ContributorStore {
   void AddInvitation(const InvitationRow& invitation);
   std::optional<InvitationRow> FindInvitation(std::string_view secret_sha256);
   void UseInvitation(std::string_view secret_sha256, int64_t now_s);
+  // The one that can still be used.
+  std::optional<InvitationRow> FindOpenInvitation(std::string_view contributor,
+                                                  int64_t now_s);
+  // Those that can still be used, by contributor, behind `after`.
+  std::vector<InvitationRow> ListOpenInvitations(std::string_view after,
+                                                 int64_t now_s, int64_t limit);
   // Unused invitations of the contributor stop working.
   void DropInvitations(std::string_view contributor);
 

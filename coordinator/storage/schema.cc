@@ -203,7 +203,18 @@ CREATE INDEX jobs_queued ON jobs (kind, sequence) WHERE state = 'QUEUED';
 CREATE INDEX requests_by_time ON requests (create_time_s);
 )sql";
 
-constexpr const char* kMigrations[] = {kVersion1, kVersion2};
+// Readers that may no longer read, and lists of one state that stay fast.
+constexpr char kVersion3[] = R"sql(
+CREATE TABLE revoked_readers (
+  id TEXT PRIMARY KEY,
+  revoke_time_s INTEGER NOT NULL
+) STRICT;
+CREATE INDEX contributions_by_state ON contributions (state, sequence);
+CREATE INDEX invitations_open ON invitations (contributor)
+  WHERE use_time_s IS NULL;
+)sql";
+
+constexpr const char* kMigrations[] = {kVersion1, kVersion2, kVersion3};
 
 }  // namespace
 

@@ -31,6 +31,9 @@ struct AdmissionSettings {
   double max_output_ratio = 0;
   double max_mean_output_ratio = 0;
   bool require_operator = false;
+  // What passes with a number above this fraction of its limit waits for the
+  // operator; 0: nothing does.
+  double quarantine_above = 0;
 };
 
 struct QuotaSettings {

@@ -37,7 +37,7 @@ using Call = std::function<Status(FilledDatabase&, int contribution)>;
 Status List(FilledDatabase& filled, int contribution) {
   return filled.database().Transact([&](Transaction& transaction) {
     const auto rows = ContributionStore(transaction)
-                          .List(ContributorId(contribution), INT64_MAX, 20);
+                          .List({.contributor = ContributorId(contribution)}, INT64_MAX, 20);
     return rows.size() == 20 ? absl::OkStatus() : Internal("a short list");
   });
 }

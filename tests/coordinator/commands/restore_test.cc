@@ -15,6 +15,7 @@
 #include "coordinator/storage/blob_table.h"
 #include "coordinator/storage/contributor_store.h"
 #include "coordinator/storage/core.h"
+#include "coordinator/storage/reader_store.h"
 #include "coordinator/withdrawal/withdraw.h"
 
 namespace tributary::coordinator {
@@ -173,6 +174,34 @@ TEST_F(RestoreTest, WhatWasWithdrawnSinceStaysWithdrawn) {
   EXPECT_TRUE(fs::exists(report->replaced));
   EXPECT_EQ(StateOf(*home_, "a"), "ACCEPTED");
   EXPECT_EQ(StateOf(*home_, "b"), "WITHDRAWN");
+}
+
+TEST_F(RestoreTest, WhoWasRevokedSinceStaysRevoked) {
+  const fs::path backup = BackUp();
+  WithCore(*home_, Database::Mode::kExisting, [&](const Core& core) {
+    const Status status = core.database.Transact([&](Transaction& transaction) {
+      ContributorStore(transaction)
+          .SetState("owner", ContributorState::kRevoked);
+      ReaderStore(transaction).Revoke("library", 7);
+      return absl::OkStatus();
+    });
+    ASSERT_TRUE(status.ok()) << status;
+  });
+  const auto report = RestoreHome(
+      *home_, {.backup = backup, .present = RestoreOptions::Present::kReplace},
+      SystemClock());
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_THAT(report->revoked_again,
+              ElementsAre("contributors/owner", "readers/library"));
+  WithCore(*home_, Database::Mode::kExisting, [&](const Core& core) {
+    const Status read = core.database.Transact([&](Transaction& transaction) {
+      EXPECT_EQ(ContributorStore(transaction).Find("owner")->state,
+                ContributorState::kRevoked);
+      EXPECT_TRUE(ReaderStore(transaction).FindRevoked("library"));
+      return absl::OkStatus();
+    });
+    EXPECT_TRUE(read.ok()) << read;
+  });
 }
 
 TEST_F(RestoreTest, NamesBlobsThatNeitherSideHas) {
