@@ -1,3 +1,21 @@
+# The sanitizers' presets compile a folder's files in batches (CMAKE_UNITY_BUILD),
+# which takes a third of the time. In these folders files share names of file
+# scope, or a file has settings of its own: they are compiled one by one.
+set(TRIBUTARY_SEPARATE_FILES
+  tributary_crypto tributary_manifest tributary_contributor_commands
+  tributary_contributor_data tributary_contributor_importance
+  tributary_contributor_pipeline tributary_contributor_pruning
+  tributary_coordinator_commands tributary_coordinator_report
+  tributary_coordinator_storage
+  contributor_cache_test contributor_data_test contributor_pruning_test
+  coordinator_blob_test)
+
+function(tributary_batches target)
+  if(target IN_LIST TRIBUTARY_SEPARATE_FILES)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD OFF)
+  endif()
+endfunction()
+
 # tributary_library(NAME name [TORCH] SOURCES ... [DEPENDS ...] [PRIVATE ...])
 #   One static library a folder, with the alias tributary::name. TORCH says
 #   that it includes LibTorch: it uses the shared precompiled header.
@@ -12,6 +30,7 @@ function(tributary_library)
   target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR})
   target_link_libraries(${target} PUBLIC ${arg_DEPENDS} tributary_sanitizers
                         PRIVATE ${arg_PRIVATE} tributary_warnings)
+  tributary_batches(${target})
   if(arg_TORCH)
     tributary_use_torch(${target})
   endif()
@@ -54,6 +73,7 @@ function(tributary_test)
   target_link_libraries(${arg_NAME} PRIVATE ${arg_DEPENDS} GTest::gmock
                         GTest::gtest_main tributary_sanitizers
                         tributary_warnings)
+  tributary_batches(${arg_NAME})
   if(arg_TORCH)
     tributary_use_torch(${arg_NAME})
   endif()
