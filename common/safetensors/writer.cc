@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -49,6 +50,7 @@ StatusOr<std::unique_ptr<Writer>> Writer::Create(
       new Writer(path, temporary, std::move(file), header->size(), data_bytes));
   RETURN_IF_ERROR(
       Annotate(WriteAll(writer->file_, *header, 0), temporary.string()));
+  writer->buffer_.reserve(std::min<uint64_t>(kBufferBytes, data_bytes));
   return writer;
 }
 

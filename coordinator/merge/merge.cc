@@ -5,6 +5,8 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <thread>
+#include <vector>
 
 #include "common/base/files.h"
 #include "common/crypto/digest.h"
@@ -114,16 +116,38 @@ class RouterWriter {
   crypto::Sha256 digest_;
 };
 
-// Writes one layer: zeros of the public expert, then the piece [from, from +
-// bytes) of every expert's row. `rows` holds `stride` bytes an expert.
-Status AppendLayer(std::span<const std::byte> rows, size_t stride, size_t from,
-                   size_t bytes, RouterWriter& writer) {
-  std::vector<std::byte> column(bytes);
-  column.reserve((rows.size() / stride + 1) * bytes);
-  for (size_t at = from; at < rows.size(); at += stride) {
-    column.insert(column.end(), rows.data() + at, rows.data() + at + bytes);
+// Layers that are in memory: `stride` bytes of every expert, one expert behind
+// the other.
+struct RowBlock {
+  std::span<const std::byte> rows;
+  size_t stride = 0;
+};
+
+// Writes one tensor: zeros of the public expert, then the piece [from, from +
+// bytes) of every expert's rows. `column` is scratch.
+Status AppendTensor(const RowBlock& block, size_t from, size_t bytes,
+                    std::vector<std::byte>& column, RouterWriter& writer) {
+  column.assign(bytes, std::byte{0});
+  for (size_t at = from; at < block.rows.size(); at += block.stride) {
+    column.insert(column.end(), block.rows.data() + at,
+                  block.rows.data() + at + bytes);
   }
   return writer.Append(column);
+}
+
+Status AppendLayers(const RowBlock& block, int64_t hidden_size, int64_t experts,
+                    int64_t count, RouterWriter& writer) {
+  const size_t row_bytes = static_cast<size_t>(hidden_size) * sizeof(float);
+  std::vector<std::byte> column;
+  column.reserve(row_bytes * static_cast<size_t>(experts + 1));
+  size_t from = 0;
+  for (int64_t l = 0; l < count; ++l) {
+    for (const size_t bytes : {row_bytes, sizeof(float)}) {
+      RETURN_IF_ERROR(AppendTensor(block, from, bytes, column, writer));
+      from += bytes;
+    }
+  }
+  return absl::OkStatus();
 }
 
 StatusOr<manifest::BlobName> WriteRouter(
@@ -136,29 +160,31 @@ StatusOr<manifest::BlobName> WriteRouter(
   for (const MergeExpert& expert : plan.experts) {
     readers.emplace_back(expert, layers, plan.anchor.hidden_size);
   }
-  const uint64_t row_bytes =
-      static_cast<uint64_t>(plan.anchor.hidden_size) * sizeof(float);
-  const uint64_t layer_bytes = row_bytes + sizeof(float);
-  const uint64_t all_rows =
-      layer_bytes * std::max<uint64_t>(1, plan.experts.size());
+  const auto experts = static_cast<int64_t>(readers.size());
+  const uint64_t layer_bytes =
+      (static_cast<uint64_t>(plan.anchor.hidden_size) + 1) * sizeof(float);
+  const uint64_t all_rows = layer_bytes * std::max<uint64_t>(1, readers.size());
   const int64_t block =
       std::clamp<int64_t>(static_cast<int64_t>(kBlockBytes / all_rows), 1,
                           std::max<int64_t>(layers, 1));
-  std::vector<std::byte> rows;
+  const auto memory = std::make_unique_for_overwrite<std::byte[]>(
+      static_cast<uint64_t>(block) * layer_bytes * readers.size());
   for (int64_t first = 0; first < layers; first += block) {
     const int64_t count = std::min(block, layers - first);
     const size_t stride = static_cast<uint64_t>(count) * layer_bytes;
-    rows.resize(stride * readers.size());
+    const std::span<std::byte> rows(memory.get(), stride * readers.size());
     for (size_t e = 0; e < readers.size(); ++e) {
-      RETURN_IF_ERROR(
-          readers[e].Read(count, std::span(rows).subspan(e * stride, stride)));
+      RETURN_IF_ERROR(readers[e].Read(count, rows.subspan(e * stride, stride)));
     }
-    for (int64_t l = 0; l < count; ++l) {
-      const size_t from = static_cast<uint64_t>(l) * layer_bytes;
-      RETURN_IF_ERROR(AppendLayer(rows, stride, from, row_bytes, writer));
-      RETURN_IF_ERROR(
-          AppendLayer(rows, stride, from + row_bytes, sizeof(float), writer));
-    }
+    // Every row is hashed twice: with what its owner signed, and with the
+    // router file. Neither waits for the other.
+    const std::jthread owners([&] {
+      for (size_t e = 0; e < readers.size(); ++e) {
+        readers[e].Hash(rows.subspan(e * stride, stride));
+      }
+    });
+    RETURN_IF_ERROR(AppendLayers({rows, stride}, plan.anchor.hidden_size,
+                                 experts, count, writer));
   }
   for (const RowReader& reader : readers) {
     RETURN_IF_ERROR(reader.Finish());

@@ -231,10 +231,14 @@ Status RowReader::Read(int64_t layers, std::span<std::byte> out) {
     next_layer_ += layers;
     return absl::OkStatus();
   }
-  RETURN_IF_ERROR(
-      ReadExpertFile(std::get<RowsInExpertFile>(expert_.rows), layers, out));
-  digest_.Update(out);
-  return absl::OkStatus();
+  return ReadExpertFile(std::get<RowsInExpertFile>(expert_.rows), layers, out);
+}
+
+void RowReader::Hash(std::span<const std::byte> rows) {
+  // The file of a router was checked as a whole.
+  if (std::holds_alternative<RowsInExpertFile>(expert_.rows)) {
+    digest_.Update(rows);
+  }
 }
 
 Status RowReader::Finish() const {

@@ -68,6 +68,10 @@ class RowReader {
   // file is gone, INVALID_ARGUMENT when its size is not that of the widths.
   Status Read(int64_t layers, std::span<std::byte> out);
 
+  // Takes what Read gave into the digest, everything once and in order; may
+  // run on another thread.
+  void Hash(std::span<const std::byte> rows);
+
   // After the last layer: INVALID_ARGUMENT unless all rows together have the
   // digest that the manifest names.
   Status Finish() const;
