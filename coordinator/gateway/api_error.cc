@@ -63,6 +63,9 @@ ApiError FromStatus(const Status& status) {
     case absl::StatusCode::kDeadlineExceeded:
       error.status = 504;
       break;
+    case absl::StatusCode::kCancelled:
+      error.status = 499;  // nobody reads it; for the metrics
+      break;
     default:
       break;
   }

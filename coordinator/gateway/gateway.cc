@@ -7,7 +7,6 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/random.h"
-#include "coordinator/gateway/model_call.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -16,6 +15,8 @@ constexpr char kModels[] = "/v1/models";
 // A streamed answer says at least so often that it lives, which is also how a
 // client that is gone is noticed.
 constexpr double kSignOfLifeSeconds = 5;
+// Between looks whether the client is still there.
+constexpr double kLookSeconds = 0.25;
 
 ApiError NoSuchModel(const std::string& model) {
   return {.status = 404,
@@ -142,11 +143,29 @@ HttpResponse Gateway::Complete(ApiKind kind, const HttpRequest& request) {
                    .message = "this model does not chat: " + refusal,
                    .code = "no_chat_template"});
   }
-  return api.stream ? AnswerInParts(std::move(api), std::move(flight))
-                    : AnswerWhole(api, std::move(flight));
+  return api.stream ? AnswerInParts(std::move(api), request, std::move(flight))
+                    : AnswerWhole(api, request, std::move(flight));
+}
+
+StatusOr<std::optional<ModelCall::More>> Gateway::Wait(
+    ModelCall& call, const HttpRequest& http) const {
+  const Clock& clock = SystemClock();
+  const double end_s = clock.MonotonicSeconds() + options_.timeout_s;
+  while (true) {
+    if (http.client_gone()) {
+      return Cancelled("the client has gone");
+    }
+    const double left_s = end_s - clock.MonotonicSeconds();
+    StatusOr<std::optional<ModelCall::More>> more =
+        call.Next(std::min(kLookSeconds, left_s));
+    if (!absl::IsDeadlineExceeded(more.status()) || left_s <= kLookSeconds) {
+      return more;
+    }
+  }
 }
 
 HttpResponse Gateway::AnswerWhole(const ApiRequest& request,
+                                  const HttpRequest& http,
                                   std::shared_ptr<Flight> flight) {
   const auto refuse = [&](const Status& status) {
     const ApiError error = FromStatus(status);
@@ -159,8 +178,7 @@ HttpResponse Gateway::AnswerWhole(const ApiRequest& request,
   }
   std::vector<ApiChoice> choices(call.choices());
   while (true) {
-    StatusOr<std::optional<ModelCall::More>> more =
-        call.Next(options_.timeout_s);
+    StatusOr<std::optional<ModelCall::More>> more = Wait(call, http);
     if (!more.ok()) {
       return refuse(more.status());
     }
@@ -203,7 +221,7 @@ struct Gateway::Streamed {
   double silent_s = 0;
 };
 
-HttpResponse Gateway::AnswerInParts(ApiRequest request,
+HttpResponse Gateway::AnswerInParts(ApiRequest request, const HttpRequest& http,
                                     std::shared_ptr<Flight> flight) {
   auto streamed = std::make_shared<Streamed>(worker_, std::move(request),
                                              std::move(flight));
@@ -216,8 +234,7 @@ HttpResponse Gateway::AnswerInParts(ApiRequest request,
   // still a status line to say so.
   Status status = streamed->call.Start();
   if (status.ok()) {
-    StatusOr<std::optional<ModelCall::More>> first =
-        streamed->call.Next(options_.timeout_s);
+    StatusOr<std::optional<ModelCall::More>> first = Wait(streamed->call, http);
     status = first.status();
     if (first.ok()) {
       streamed->first = *std::move(first);

@@ -2,11 +2,13 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "coordinator/gateway/api_request.h"
 #include "coordinator/gateway/gateway_metrics.h"
 #include "coordinator/gateway/http_server.h"
+#include "coordinator/gateway/model_call.h"
 #include "coordinator/gateway/model_worker.h"
 
 namespace tributary::coordinator {
@@ -42,9 +44,12 @@ class Gateway {
   HttpResponse Health() const;
   HttpResponse Models(const std::string& path) const;
   HttpResponse Complete(ApiKind kind, const HttpRequest& request);
-  HttpResponse AnswerWhole(const ApiRequest& request,
+  // CANCELLED when the client has gone.
+  StatusOr<std::optional<ModelCall::More>> Wait(ModelCall& call,
+                                                const HttpRequest& http) const;
+  HttpResponse AnswerWhole(const ApiRequest& request, const HttpRequest& http,
                            std::shared_ptr<Flight> flight);
-  HttpResponse AnswerInParts(ApiRequest request,
+  HttpResponse AnswerInParts(ApiRequest request, const HttpRequest& http,
                              std::shared_ptr<Flight> flight);
 
   const GatewayOptions options_;

@@ -1,22 +1,26 @@
 #include "coordinator/gateway/http_server.h"
 
 #include <httplib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <exception>
 #include <thread>
 
 #include "common/base/log.h"
 #include "common/crypto/base64.h"
 #include "common/crypto/constant_time.h"
+#include "coordinator/gateway/http_connection.h"
 
 namespace tributary::coordinator {
 namespace {
 
 constexpr size_t kMaxPathBytes = 512;
-constexpr int kReadTimeoutSeconds = 30;
-constexpr int kWriteTimeoutSeconds = 30;
+// For the head of a request, and behind it for each read or write.
+constexpr std::chrono::seconds kTimeout(30);
 
 // The host of a Host header, without its port.
 std::string HostOf(const std::string& header) {
@@ -41,6 +45,30 @@ std::string ShownKey(const std::string& header) {
   }
   return "";
 }
+
+// The library's server on connections of our own, one request each.
+class ConnectionServer : public httplib::Server {
+ public:
+  // Of the request that this thread is answering.
+  static const HttpConnection* current() { return current_; }
+
+ private:
+  bool process_and_close_socket(socket_t socket) override {
+    HttpConnection connection(socket, kTimeout);
+    current_ = &connection;
+    bool closed = false;
+    const bool done = process_request(connection, /*close_connection=*/true,
+                                      closed, /*setup_request=*/nullptr);
+    current_ = nullptr;
+    shutdown(socket, SHUT_RDWR);
+    close(socket);
+    return done;
+  }
+
+  static thread_local const HttpConnection* current_;
+};
+
+thread_local const HttpConnection* ConnectionServer::current_ = nullptr;
 
 }  // namespace
 
@@ -86,8 +114,6 @@ class HttpServer::Impl {
     };
     server_.set_keep_alive_max_count(1);
     server_.set_payload_max_length(options_.max_body_bytes);
-    server_.set_read_timeout(kReadTimeoutSeconds);
-    server_.set_write_timeout(kWriteTimeoutSeconds);
     server_.set_tcp_nodelay(true);
     // Everything but bodies is decided here; a pattern is never matched against
     // a path of any length.
@@ -197,7 +223,10 @@ class HttpServer::Impl {
     HttpResponse answer =
         handler_({.method = request.method == "HEAD" ? "GET" : request.method,
                   .path = request.path,
-                  .body = body});
+                  .body = body,
+                  .client_gone = [connection = ConnectionServer::current()] {
+                    return connection != nullptr && connection->gone();
+                  }});
     Fill(std::move(answer), response);
   }
 
@@ -242,7 +271,7 @@ class HttpServer::Impl {
 
   const HttpServerOptions options_;
   const Handler handler_;
-  httplib::Server server_;
+  ConnectionServer server_;
   std::string address_;
   std::thread thread_;
 };

@@ -1,7 +1,7 @@
 #pragma once
 
-// An HTTP server for a few requests at a time: the one place that meets the
-// HTTP library.
+// An HTTP server for a few requests at a time: with its connection the one
+// place that meets the HTTP library.
 
 #include <cstddef>
 #include <functional>
@@ -17,6 +17,9 @@ struct HttpRequest {
   std::string method;  // GET or POST
   std::string path;    // without the query
   std::string body;
+  // Whether the client has closed the connection or its sending half, so that
+  // nobody waits for the answer. Valid while the handler runs.
+  std::function<bool()> client_gone = [] { return false; };
 };
 
 struct HttpResponse {

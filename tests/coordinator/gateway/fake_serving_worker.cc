@@ -28,6 +28,8 @@ class FakeModel {
       request.ParseFromString(*frame);
       if (request.has_completion()) {
         RETURN_IF_ERROR(Answer(request.id(), request.completion()));
+      } else if (request.has_cancel()) {
+        ++cancelled_;
       }
     }
   }
@@ -49,6 +51,14 @@ class FakeModel {
     }
     if (prompt == "hang") {
       return absl::OkStatus();
+    }
+    if (prompt == "cancelled?") {
+      event.mutable_piece()->set_text(std::to_string(cancelled_));
+      RETURN_IF_ERROR(Send(event));
+      event.mutable_choice_end()->set_finish_reason("stop");
+      RETURN_IF_ERROR(Send(event));
+      event.mutable_completion_end()->set_prompt_tokens(1);
+      return Send(event);
     }
     if (prompt == "refuse" || prompt == "full") {
       event.mutable_error()->set_code(static_cast<int>(
@@ -86,6 +96,7 @@ class FakeModel {
   }
 
   jobs::FrameWriter writer_{STDOUT_FILENO};
+  int cancelled_ = 0;
 };
 
 Status Serve(const job::Task& task, const TaskContext&, job::TaskResult*) {

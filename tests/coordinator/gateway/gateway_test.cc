@@ -225,6 +225,29 @@ TEST_F(GatewayTest, TooManyRequestsAreRefused) {
   EXPECT_EQ(Post(kCompletions, {{"prompt", "a"}}).first, 200);
 }
 
+TEST_F(GatewayTest, WhatNobodyWaitsForIsCancelled) {
+  Start();
+  {
+    RawConnection client(server_->address());
+    ASSERT_TRUE(client.connected());
+    client.Send(
+        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
+        "Content-Type: application/json\r\nContent-Length: 18\r\n\r\n"
+        "{\"prompt\": \"hang\"}");
+    while (gateway_->in_flight() == 0) {
+      std::this_thread::yield();
+    }
+  }
+  for (int i = 0; i < 1000 && gateway_->in_flight() > 0; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  EXPECT_EQ(gateway_->in_flight(), 0);
+  const auto [status, answer] = Post(kCompletions, {{"prompt", "cancelled?"}});
+  EXPECT_EQ(status, 200);
+  EXPECT_EQ(answer["choices"][0]["text"], "1");
+  EXPECT_THAT(client_->Get("/metrics")->body, HasSubstr("status=\"499\"} 1"));
+}
+
 TEST_F(GatewayTest, DrainingRefusesNewRequests) {
   Start();
   gateway_->Drain();

@@ -4,12 +4,16 @@
 #include <gtest/gtest.h>
 #include <httplib.h>
 
+#include <future>
+#include <thread>
+
 #include "tests/coordinator/gateway/http_test.h"
 
 namespace tributary::coordinator {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 constexpr char kJson[] = "application/json";
 
@@ -93,6 +97,42 @@ TEST_F(HttpServerTest, BodiesAreBounded) {
       },
       kJson);
   EXPECT_TRUE(!chunked || chunked->status == 413);
+}
+
+TEST_F(HttpServerTest, TheHeadIsBoundedAsAWhole) {
+  Start();
+  // Each line is short; together they are too much.
+  for (const auto& [lines, wanted] : {std::pair(20, "200"), {200, "400"}}) {
+    RawConnection client(server_->address());
+    ASSERT_TRUE(client.connected());
+    std::string head = "GET /a HTTP/1.1\r\nHost: localhost\r\n";
+    for (int i = 0; i < lines; ++i) {
+      head += "X-" + std::to_string(i) + ": " + std::string(1000, 'a') + "\r\n";
+    }
+    client.Send(head + "\r\n");
+    EXPECT_THAT(client.Receive(),
+                StartsWith(std::string("HTTP/1.1 ") + wanted));
+  }
+}
+
+TEST_F(HttpServerTest, AHandlerHearsOfClientsThatLeave) {
+  std::promise<void> began;
+  std::promise<bool> left;
+  auto server = HttpServer::Start({}, [&](const HttpRequest& request) {
+    const bool at_first = request.client_gone();
+    began.set_value();
+    for (int i = 0; i < 1000 && !request.client_gone(); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    left.set_value(!at_first && request.client_gone());
+    return HttpResponse();
+  });
+  ASSERT_TRUE(server.ok()) << server.status();
+  auto client = std::make_unique<RawConnection>((*server)->address());
+  client->Send("GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  began.get_future().wait();
+  client.reset();
+  EXPECT_TRUE(left.get_future().get());
 }
 
 TEST_F(HttpServerTest, OnLoopbackCallersMustHaveMeantThisMachine) {
