@@ -39,6 +39,8 @@ target_compile_options(tributary_warnings INTERFACE
   -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers
   # GCC 12 reports std::string concatenation falsely (its bug 105329).
   $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>
+  # In a batch GCC takes the files for headers.
+  $<$<AND:$<BOOL:${CMAKE_UNITY_BUILD}>,$<CXX_COMPILER_ID:GNU>>:-Wno-subobject-linkage>
   # GCC's warnings count; Clang is here for its fuzzer.
   $<$<CXX_COMPILER_ID:Clang>:-Wno-error>)
 

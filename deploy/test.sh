@@ -36,19 +36,22 @@ stage() {
   "${@:2}"
   echo "== $1: done in $((SECONDS - begin)) s"
 }
-# What runs more than one thread without LibTorch and without calls: the
-# distribution's gRPC is not instrumented, so races are reported wherever it
-# hands something over (docs/proof.md).
-tsan_tests=(contributor_pipeline_test coordinator_storage_test
-  coordinator_withdrawal_test jobs_test)
+# What runs more than one thread without LibTorch.
+tsan_tests=(contributor_client_test contributor_daemon_test
+  contributor_pipeline_test coordinator_gateway_test coordinator_service_test
+  coordinator_storage_test coordinator_withdrawal_test jobs_test rpc_test)
 if [ $sanitizers = 1 ]; then
   stage "AddressSanitizer and UBSan: build" \
     bash -c 'cmake --preset asan > /dev/null && cmake --build --preset asan'
   stage "AddressSanitizer and UBSan: tests" ctest --preset asan
   stage "ThreadSanitizer: build" bash -c 'cmake --preset tsan > /dev/null &&
-    cmake --build --preset tsan --target probe_worker "$@"' - "${tsan_tests[@]}"
+    cmake --build --preset tsan --target probe_worker planted_race "$@"' \
+    - "${tsan_tests[@]}"
+  rm -rf build/tsan/races
+  mkdir build/tsan/races
   stage "ThreadSanitizer: tests" ctest --preset tsan \
-    -R "^($(IFS='|'; echo "${tsan_tests[*]}"))\$"
+    -R "^($(IFS='|'; echo "${tsan_tests[*]}")|races_test)\$"
+  stage "ThreadSanitizer: reports" tests/sanitizers/races.py build/tsan/races
   stage "fuzz targets: build" bash -c 'cmake --preset fuzz > /dev/null &&
     cmake --build --preset fuzz --target fuzz_targets'
   TRIBUTARY_FUZZ_BUILT=1 stage "fuzz targets, $fuzz_seconds s each" \

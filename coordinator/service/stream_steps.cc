@@ -2,6 +2,17 @@
 
 namespace tributary::coordinator {
 
+void StreamSteps::Keep() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  self_ = shared_from_this();
+}
+
+void StreamSteps::Release() {
+  std::shared_ptr<StreamSteps> self;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  self.swap(self_);
+}
+
 void StreamSteps::End(const Status& status) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);

@@ -22,9 +22,11 @@ class StreamSteps : public std::enable_shared_from_this<StreamSteps> {
  protected:
   explicit StreamSteps(WorkPool& pool) : pool_(pool) {}
 
-  // Keeps the object alive until Release.
-  void Keep() { self_ = shared_from_this(); }
-  void Release() { self_.reset(); }
+  // Keeps the object alive until Release. Both take mutex_, so that what the
+  // thread that made the stream wrote comes before what others do with it
+  // without a word about how gRPC hands it on.
+  void Keep();
+  void Release();
 
   // Runs a step soon if there is work and none runs.
   void Schedule();

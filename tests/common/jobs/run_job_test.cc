@@ -107,8 +107,8 @@ TEST_F(RunJobTest, MemoryLimitIsResourceExhausted) {
   job::Job job = Misbehaving("allocate");
   job.set_memory_limit_bytes(1ull << 30);
   const Status status = RunJob(job, Options()).status();
-#ifdef __SANITIZE_ADDRESS__
-  // Its shadow takes more address space than any limit: it cannot start.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  // The shadow takes more address space than any limit: it cannot start.
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
 #else
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);

@@ -23,6 +23,12 @@ using ::testing::HasSubstr;
 // A blob service in memory with faults that a test chooses.
 class FakeBlobs : public v1::BlobService::Service {
  public:
+  // To look at when no call runs: whatever calls wrote under the lock is seen.
+  FakeBlobs& Settled() {
+    const std::lock_guard lock(mutex_);
+    return *this;
+  }
+
   grpc::Status QueryWriteStatus(
       grpc::ServerContext* /*context*/,
       const v1::QueryWriteStatusRequest* request,
@@ -153,7 +159,9 @@ class BlobTransferTest : public ::testing::Test {
   Status Download() {
     return DownloadBlob(channel_, blob_, *cache_, retry_, nullptr);
   }
-  std::string& Stored() { return service_.committed[blob_.ToString()]; }
+  std::string& Stored() {
+    return service_.Settled().committed[blob_.ToString()];
+  }
 
   std::optional<TemporaryDirectory> folder_;
   FakeBlobs service_;
@@ -170,16 +178,16 @@ TEST_F(BlobTransferTest, UploadsInMessagesOfAtMostOneMebibyte) {
   const Status status = Upload();
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(Stored(), bytes_);
-  EXPECT_EQ(service_.largest_message, 1u << 20);
-  EXPECT_EQ(service_.contribution, "contributions/c");
-  EXPECT_EQ(service_.streams, 1);
+  EXPECT_EQ(service_.Settled().largest_message, 1u << 20);
+  EXPECT_EQ(service_.Settled().contribution, "contributions/c");
+  EXPECT_EQ(service_.Settled().streams, 1);
 }
 
 TEST_F(BlobTransferTest, AnUploadGoesOnFromTheCommittedSize) {
   Stored() = bytes_.substr(0, 2'000'001);
   ASSERT_TRUE(Upload().ok());
   EXPECT_EQ(Stored(), bytes_);
-  EXPECT_EQ(service_.streams, 1);
+  EXPECT_EQ(service_.Settled().streams, 1);
 }
 
 TEST_F(BlobTransferTest, LostConnectionsAreTriedAgainWithPauses) {
@@ -187,7 +195,7 @@ TEST_F(BlobTransferTest, LostConnectionsAreTriedAgainWithPauses) {
   const Status status = Upload();
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(Stored(), bytes_);
-  EXPECT_EQ(service_.streams, 4);
+  EXPECT_EQ(service_.Settled().streams, 4);
   // Each attempt made progress, so no pause grew beyond the first.
   EXPECT_GT(waited_, 2.0);
   EXPECT_LT(waited_, 4.0);
@@ -199,8 +207,8 @@ TEST_F(BlobTransferTest, AWrongOffsetIsCorrectedWithoutAPause) {
   const Status status = Upload();
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(Stored(), bytes_);
-  EXPECT_EQ(service_.queries, 1);
-  EXPECT_EQ(service_.streams, 2);
+  EXPECT_EQ(service_.Settled().queries, 1);
+  EXPECT_EQ(service_.Settled().streams, 2);
   EXPECT_EQ(waited_, 0);
 }
 
@@ -209,7 +217,7 @@ TEST_F(BlobTransferTest, PermanentErrorsStopAtOnce) {
       grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "digest mismatch");
   const Status status = Upload();
   EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
-  EXPECT_EQ(service_.streams, 1);
+  EXPECT_EQ(service_.Settled().streams, 1);
   EXPECT_EQ(waited_, 0);
 }
 
@@ -232,7 +240,8 @@ TEST_F(BlobTransferTest, ADownloadGoesOnWhereItWasCut) {
   service_.failures = 2;
   const Status status = Download();
   ASSERT_TRUE(status.ok()) << status;
-  EXPECT_EQ(service_.read_offsets, (std::vector<int64_t>{0, 100'000, 200'000}));
+  EXPECT_EQ(service_.Settled().read_offsets,
+            (std::vector<int64_t>{0, 100'000, 200'000}));
   EXPECT_TRUE(cache_->Verify(blob_).ok());
 }
 
@@ -241,7 +250,7 @@ TEST_F(BlobTransferTest, FlippedBitsAreFetchedAnewOnce) {
   service_.corrupt = 1;
   const Status status = Download();
   ASSERT_TRUE(status.ok()) << status;
-  EXPECT_EQ(service_.read_offsets, (std::vector<int64_t>{0, 0}));
+  EXPECT_EQ(service_.Settled().read_offsets, (std::vector<int64_t>{0, 0}));
 }
 
 TEST_F(BlobTransferTest, SeveralTransfersAddUpTheirProgress) {
