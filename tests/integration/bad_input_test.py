@@ -5,41 +5,16 @@ is lost.
     bad_input_test.py --binaries DIR
 """
 
-import argparse
 import json
-import pathlib
 import shutil
-import sys
-import tempfile
-import unittest
 
+import federation
 from federation import ANCHOR, TEXT, Contributor, Coordinator, run
 
-BINARIES = None
 INVALID, NOT_FOUND, REFUSED, STATE, UNAVAILABLE = 3, 4, 5, 6, 7
 
 
-class BadInputTest(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="bad-input-test-")
-        cls.root = pathlib.Path(cls.folder.name)
-        cls.coordinator = Coordinator(BINARIES, cls.root / "coordinator")
-        cls.coordinator.init()
-        cls.coordinator.serve()
-        cls.coordinator.publish()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.coordinator.stop()
-        cls.folder.cleanup()
-
-    def site(self, name, text="domain_a", width=128, *options):
-        contributor = Contributor(BINARIES, self.root / f"site-{name}")
-        contributor.init(self.coordinator.invite(name), text, width, "train",
-                         *options)
-        return contributor
-
+class BadInputTest(federation.FederationCase):
     def assert_error(self, streams, *words):
         _, err = streams
         self.assertIn("error:", err)
@@ -60,16 +35,16 @@ class BadInputTest(unittest.TestCase):
         copy = other / "coordinator.textproto"
         copy.write_text(config.read_text() + "\nsurprise: 1\n")
         self.assert_error(
-            Coordinator(BINARIES, other)("serve", want=INVALID), "surprise")
+            Coordinator(self.binaries, other)("serve", want=INVALID), "surprise")
 
     def test_two_servers_on_one_home(self):
         self.assert_error(self.coordinator("serve", want=STATE), "another")
 
     def test_used_and_expired_invitation(self):
         invitation = self.coordinator.invite("used")
-        first = Contributor(BINARIES, self.root / "site-used")
+        first = Contributor(self.binaries, self.root / "site-used")
         first.init(invitation, "domain_a", 128)
-        second = Contributor(BINARIES, self.root / "site-used-again")
+        second = Contributor(self.binaries, self.root / "site-used-again")
         self.assert_error(
             second("init", "--invite", invitation, want=REFUSED), "invitation")
         expired = json.loads(self.coordinator.invite("expired").read_text())
@@ -77,15 +52,15 @@ class BadInputTest(unittest.TestCase):
         expired["expire_time"] = "1970-01-01T00:00:01Z"
         path = self.root / "expired.json"
         path.write_text(json.dumps(expired))
-        third = Contributor(BINARIES, self.root / "site-expired")
+        third = Contributor(self.binaries, self.root / "site-expired")
         self.assert_error(third("init", "--invite", path, want=REFUSED), "expired")
 
     def test_certificate_of_another_federation(self):
-        other = Coordinator(BINARIES, self.root / "foreign-coordinator")
+        other = Coordinator(self.binaries, self.root / "foreign-coordinator")
         other.init()
         other.serve()
         try:
-            site = Contributor(BINARIES, self.root / "site-foreign")
+            site = Contributor(self.binaries, self.root / "site-foreign")
             site.init(other.invite("foreign"), "domain_a", 128)
         finally:
             other.stop()
@@ -155,8 +130,4 @@ class BadInputTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--binaries", type=pathlib.Path, required=True)
-    arguments, rest = parser.parse_known_args()
-    BINARIES = arguments.binaries
-    unittest.main(argv=[sys.argv[0], *rest], verbosity=2)
+    federation.main(failfast=False)

@@ -1,6 +1,7 @@
 """A federation of real processes for tests: coordinator and contributors in
 temporary homes, on loopback, with the small anchor of tests/fixtures."""
 
+import argparse
 import fcntl
 import json
 import pathlib
@@ -8,8 +9,10 @@ import random
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+import unittest
 
 FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "fixtures"
 ANCHOR = FIXTURES / "tiny_anchor"
@@ -173,6 +176,63 @@ class Contributor:
             return subprocess.Popen(
                 [str(self.program), "--home", str(self.home), *arguments],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+
+def configure(home, name, **values):
+    """Sets fields that `init` has written as comments."""
+    path = home / f"{name}.textproto"
+    text = path.read_text()
+    for field, value in values.items():
+        lines = [line for line in text.splitlines()
+                 if line.lstrip("# ").startswith(f"{field}:")]
+        assert len(lines) == 1, f"{field} in {path}: {lines}"
+        text = text.replace(lines[0], f"  {field}: {value}")
+    path.write_text(text)
+
+
+class FederationCase(unittest.TestCase):
+    """Tests with one coordinator that serves and has published its anchor, in a
+    folder (`root`) that goes with the class."""
+
+    binaries = None  # set by `main`
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix=f"{cls.__name__}-")
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.root = pathlib.Path(cls.folder.name)
+        cls.coordinator = Coordinator(cls.binaries, cls.root / "coordinator")
+        cls.addClassCleanup(cls.coordinator.stop)
+        cls.coordinator.init()
+        cls.prepare()
+        cls.coordinator.serve()
+        cls.anchor = cls.coordinator.publish()
+
+    @classmethod
+    def prepare(cls):
+        """Changes the coordinator's configuration before it serves."""
+
+    @classmethod
+    def tearDownClass(cls):
+        code = cls.coordinator.stop()
+        assert code == 0, f"the coordinator ended with {code} on SIGTERM"
+
+    @classmethod
+    def site(cls, name, text="domain_a", width=128, recipe="train", *options):
+        """A contributor of that name, invited and enrolled."""
+        contributor = Contributor(cls.binaries, cls.root / f"site-{name}")
+        contributor.init(cls.coordinator.invite(name), text, width, recipe, *options)
+        return contributor
+
+
+def main(failfast=True):
+    """Runs the tests of the script that calls it: --binaries DIR, and unittest's
+    own arguments. Steps that depend on one another stop at the first failure."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--binaries", type=pathlib.Path, required=True)
+    arguments, rest = parser.parse_known_args()
+    FederationCase.binaries = arguments.binaries
+    unittest.main(argv=[sys.argv[0], *rest], verbosity=2, failfast=failfast)
 
 
 def same_bytes(first, second):

@@ -8,45 +8,24 @@ pruning and distillation), processes are killed on the way, release 1 holds all
 three, one opts out, release 2 equals a merge that never had it.
 """
 
-import argparse
-import pathlib
 import signal
-import sys
-import tempfile
 import time
-import unittest
 
 import numpy
 from safetensors.numpy import load_file, save_file
 
 import federation
-from federation import Contributor, Coordinator, same_bytes
+from federation import same_bytes
 
-BINARIES = None
 DOMAINS = {"a": ("domain_a", 384, "train"), "b": ("domain_b", 256, "train"),
            "c": ("domain_c", 128, "prune-and-distil")}
 
 
-class FederationTest(unittest.TestCase):
+class FederationTest(federation.FederationCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="federation-test-")
-        cls.root = pathlib.Path(cls.folder.name)
-        cls.coordinator = Coordinator(BINARIES, cls.root / "coordinator")
-        cls.contributors = {}
-        cls.coordinator.init()
-        cls.coordinator.serve()
-        cls.anchor = cls.coordinator.publish()
-        for name, (text, width, recipe) in DOMAINS.items():
-            contributor = Contributor(BINARIES, cls.root / f"site-{name}")
-            contributor.init(cls.coordinator.invite(name), text, width, recipe)
-            cls.contributors[name] = contributor
-
-    @classmethod
-    def tearDownClass(cls):
-        code = cls.coordinator.stop()
-        cls.folder.cleanup()
-        assert code == 0, f"the coordinator ended with {code} on SIGTERM"
+        super().setUpClass()
+        cls.contributors = {name: cls.site(name, *domain) for name, domain in DOMAINS.items()}
 
     # The steps depend on one another and run in the order of their names.
 
@@ -158,8 +137,4 @@ class FederationTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--binaries", type=pathlib.Path, required=True)
-    arguments, rest = parser.parse_known_args()
-    BINARIES = arguments.binaries
-    unittest.main(argv=[sys.argv[0], *rest], verbosity=2, failfast=True)
+    federation.main()

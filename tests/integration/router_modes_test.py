@@ -1,63 +1,34 @@
 #!/usr/bin/env python3
 """Every router mode on real processes: a release after an opt-out has the bytes
-of one that never had the expert.
+of one that never had the expert, or nothing is published.
 
     router_modes_test.py --binaries DIR
 """
 
-import argparse
-import pathlib
-import sys
-import tempfile
-import unittest
-
 import federation
-from federation import Contributor, Coordinator, same_bytes
+from federation import configure, same_bytes
 
-BINARIES = None
 MODES = ("discriminant", "trained", "ridge", "tuned")
 DOMAINS = {"a": ("domain_a", 256), "b": ("domain_b", 128), "c": ("domain_c", 128)}
 
 
-def configure(home, name, **values):
-    """Sets fields that `init` has written as comments."""
-    path = home / f"{name}.textproto"
-    text = path.read_text()
-    for field, value in values.items():
-        lines = [line for line in text.splitlines()
-                 if line.lstrip("# ").startswith(f"{field}:")]
-        assert len(lines) == 1, f"{field} in {path}: {lines}"
-        text = text.replace(lines[0], f"  {field}: {value}")
-    path.write_text(text)
-
-
-class RouterModesTest(unittest.TestCase):
+class RouterModesTest(federation.FederationCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="router-modes-test-")
-        cls.root = pathlib.Path(cls.folder.name)
-        cls.coordinator = Coordinator(BINARIES, cls.root / "coordinator")
-        cls.coordinator.init()
-        # Rows from mean activations claim much of the small anchor's public text.
-        configure(cls.coordinator.home, "coordinator", max_public_share=1)
-        cls.coordinator.serve()
-        cls.coordinator.publish()
-        cls.sites = {}
-        for name, (text, width) in DOMAINS.items():
-            cls.sites[name] = cls.join(name, text, width)
+        super().setUpClass()
+        cls.sites = {name: cls.join(name, *domain) for name, domain in DOMAINS.items()}
         configure(cls.sites["b"].home, "contributor", router='"trained"')
         for name in ("a", "b"):
             cls.sites[name]("run", "--once")
 
     @classmethod
-    def tearDownClass(cls):
-        cls.coordinator.stop()
-        cls.folder.cleanup()
+    def prepare(cls):
+        # Rows from mean activations claim much of the small anchor's public text.
+        configure(cls.coordinator.home, "coordinator", max_public_share=1)
 
     @classmethod
     def join(cls, name, text, width):
-        site = Contributor(BINARIES, cls.root / f"site-{name}")
-        site.init(cls.coordinator.invite(name), text, width)
+        site = cls.site(name, text, width)
         configure(site.home, "contributor", router_statistics="true",
                   allow_router_statistics="true", epochs=1)
         return site
@@ -76,7 +47,9 @@ class RouterModesTest(unittest.TestCase):
             self.assertTrue(same_bytes(first / name, second / name),
                             f"{name} of {first} and {second}")
 
-    def test_an_expert_that_left_leaves_no_trace(self):
+    # The steps depend on one another and run in the order of their names.
+
+    def test_1_an_expert_that_left_leaves_no_trace(self):
         never = {mode: self.build(mode, f"never-{mode}") for mode in MODES}
         self.assertTrue(same_bytes(never["discriminant"] / "router.safetensors",
                                    never["trained"] / "router.safetensors"))
@@ -98,10 +71,83 @@ class RouterModesTest(unittest.TestCase):
         for mode in MODES:
             self.assert_same(self.build(mode, f"after-{mode}"), never[mode])
 
+    def test_2_files_alone_give_the_same_bytes(self):
+        contributions, statistics = [], []
+        for name in ("b", "a"):
+            egress = self.sites[name].home / "egress" / name
+            contributions += ["--contribution", f"{egress / 'manifest.dsse.json'}:"
+                                                f"{egress / 'expert.safetensors'}"]
+            statistics += ["--statistics", f"{name}={egress / 'router_statistics.safetensors'}"]
+        anchor = self.root / "never-ridge/anchor"
+        for mode in MODES:
+            output = self.root / f"files-{mode}"
+            self.coordinator("release", "merge", "--anchor-dir", anchor, *contributions,
+                             *(statistics if mode == "ridge" else ()), "--router", mode,
+                             "--output", output)
+            self.assert_same(output, self.root / f"never-{mode}")
+        _, err = self.coordinator("release", "merge", "--anchor-dir", anchor, *contributions,
+                                  "--router", "ridge", "--output", self.root / "none", want=4)
+        self.assertIn("--statistics a=FILE", err)
+        # Rows that the coordinator made are nobody's contribution.
+        _, err = self.coordinator("release", "merge", "--release", self.root / "never-ridge",
+                                  "--router", "discriminant", "--output", self.root / "none",
+                                  want=6)
+        self.assertIn("made by the coordinator", err)
+        self.assertFalse((self.root / "none").exists())
+
+    def test_3_statistics_are_for_the_coordinator_alone(self):
+        files = [path.name for path in (self.root / "never-ridge").rglob("*")]
+        self.assertNotIn("router_statistics.safetensors", files)
+        text, _ = self.sites["a"]("egress", "show")
+        self.assertIn("router statistics", text)
+
+    def test_4_owners_see_what_the_rows_of_others_do(self):
+        report = self.sites["a"].json("evaluate", "--release", "latest")
+        rows = report["foreign_rows"]
+        self.assertEqual([row["contribution"] for row in rows["rows"]], ["b"])
+        self.assertLess(rows["mean_best_logit"], 50)
+
+    def test_5_nothing_leaves_that_the_policy_keeps(self):
+        site = self.sites["c"]
+        configure(site.home, "contributor", allow_router_statistics="false",
+                  contribution='"c2"')
+        _, err = site("run", "--once", want=5)
+        self.assertIn("allow_router_statistics", err)
+        configure(site.home, "contributor", router_statistics="false")
+        site("run", "--once")
+        before = self.coordinator.json("release", "list")["releases"]
+        _, err = self.coordinator("release", "build", "--router", "ridge", want=6)
+        self.assertIn("contributions/c2 came without router statistics", err)
+        self.assertEqual(self.coordinator.json("release", "list")["releases"], before)
+        site("withdraw", "--wait")
+
+    def test_6_no_half_release_becomes_visible(self):
+        self.coordinator.stop()
+        configure(self.coordinator.home, "coordinator", ridge_max_condition=1.5)
+        self.coordinator.serve()
+        latest = self.coordinator.json("release", "show", "latest")["name"]
+        _, err = self.coordinator("release", "build", "--router", "ridge", "--wait", want=9)
+        self.assertIn("condition number", err)
+        self.assertEqual(self.coordinator.json("release", "show", "latest")["name"], latest)
+
+
+class BelowTopKTest(federation.FederationCase):
+    @classmethod
+    def prepare(cls):
+        configure(cls.coordinator.home, "coordinator", top_k=3, max_public_share=1)
+
+    def test_too_few_experts_make_no_release(self):
+        site = self.site("a")
+        configure(site.home, "contributor", epochs=1)
+        site("run", "--once")
+        _, err = self.coordinator("release", "build", "--wait", want=9)
+        self.assertIn("got 2 experts with the public one, every token chooses 3", err)
+        states = [entry["state"] for entry in
+                  self.coordinator.json("release", "list")["releases"]]
+        self.assertEqual(states, ["FAILED"])
+        site("release", "fetch", "latest", "--output", self.root / "none", want=4)
+        self.assertFalse((self.root / "none").exists())
+
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--binaries", type=pathlib.Path, required=True)
-    arguments, rest = parser.parse_known_args()
-    BINARIES = arguments.binaries
-    unittest.main(argv=[sys.argv[0], *rest], verbosity=2, failfast=True)
+    federation.main()
