@@ -44,6 +44,30 @@ bool IsField(const google::protobuf::Descriptor* type, std::string_view path) {
   return false;
 }
 
+// The field of `type` that an error beginning with `prefix` is about; empty for
+// none. Parsers of names say "name" and "blob name", whatever a request calls
+// the field.
+std::string FieldOf(const google::protobuf::Descriptor* type,
+                    std::string_view prefix) {
+  if (IsField(type, prefix)) {
+    return std::string(prefix);
+  }
+  struct Alias {
+    std::string_view prefix;
+    const char* field;
+  };
+  constexpr Alias kAliases[] = {{"name", "contribution"},
+                                {"name", "release"},
+                                {"blob name", "resource_name"},
+                                {"blob name", "blobs"}};
+  for (const Alias& alias : kAliases) {
+    if (alias.prefix == prefix && type->FindFieldByName(alias.field)) {
+      return alias.field;
+    }
+  }
+  return "";
+}
+
 // "contributions/a" gives "tributary.v1/Contribution".
 std::string ResourceType(std::string_view name) {
   struct Kind {
@@ -95,11 +119,13 @@ Status WithDetails(const Status& status,
   const std::string_view prefix = Prefix(message);
   const bool about_request =
       absl::IsInvalidArgument(status) || absl::IsOutOfRange(status);
-  if (about_request && request != nullptr &&
-      IsField(request->GetDescriptor(), prefix)) {
+  const std::string field = about_request && request != nullptr
+                                ? FieldOf(request->GetDescriptor(), prefix)
+                                : "";
+  if (!field.empty()) {
     google::rpc::BadRequest detail;
     auto& violation = *detail.add_field_violations();
-    violation.set_field(std::string(prefix));
+    violation.set_field(field);
     violation.set_description(std::string(message.substr(prefix.size() + 2)));
     Attach(detail, detailed);
   }

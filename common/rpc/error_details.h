@@ -12,7 +12,8 @@ namespace tributary::rpc {
 // The same error with what can be told about it by machine:
 // - ErrorInfo always: a reason of its own, or the name of the code;
 // - BadRequest for INVALID_ARGUMENT and OUT_OF_RANGE whose message begins with
-//   a field of `request` and a colon;
+//   a field of `request` and a colon, or with "name" or "blob name" where the
+//   request has one field for it;
 // - ResourceInfo for errors whose message begins with a resource name and a
 //   colon, such as "contributions/a: ...";
 // - RetryInfo for UNAVAILABLE, ABORTED without a takeover and quotas that time

@@ -100,11 +100,11 @@ StatusOr<std::vector<fs::path>> MarkWithdrawnCopies(
       }
       RETURN_IF_ERROR(WriteFileAtomic(
           copy / kWithdrawnFile,
-          fmt::format("{} was withdrawn: an expert in it opted out ({}). "
+          fmt::format("{} was withdrawn ({}). "
                       "Stop using this copy and delete it; `release fetch` "
                       "gets the present one.\n",
                       release.name(),
-                      release.reason().empty() ? "no reason given"
+                      release.reason().empty() ? "an expert in it opted out"
                                                : release.reason())));
       marked.push_back(copy);
     }

@@ -276,7 +276,9 @@ Status CheckNotExpired(const crypto::Certificate& certificate,
   if (clock.NowSeconds() > end) {
     return Unauthenticated(
         "this contributor's certificate ended at {}: check the clock, or ask "
-        "the operator for a new invitation and run `init` in a new home",
+        "the operator for a new invitation under the same id, move the folder "
+        "identity/ of this home away and run `init --invite FILE` again; what "
+        "was made so far is kept",
         FormatTime(end));
   }
   return absl::OkStatus();

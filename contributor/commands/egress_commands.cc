@@ -71,15 +71,18 @@ Status Approve(const cli::CommandContext& context,
   ASSIGN_OR_RETURN(const EgressReport report,
                    LoadReport(session->home(), contribution));
   const std::string text =
-      missing > 0 ? fmt::format(
-                        "recorded; {} more approvals of other persons are "
-                        "needed before contributions/{} may leave",
-                        missing, contribution)
-                  : fmt::format(
-                        "contributions/{} is approved by {}: {} may leave. "
-                        "Next: `tributary-contributor submit` or `run`",
-                        contribution, options.approver,
-                        HumanBytes(report.manifest.blob.size));
+      missing > 0
+          ? fmt::format("recorded; {} needed before contributions/{} may leave",
+                        missing == 1 ? "the approval of one more person is"
+                                     : fmt::format("the approvals of {} more "
+                                                   "persons are",
+                                                   missing),
+                        contribution)
+          : fmt::format(
+                "contributions/{} is approved by {}: {} may leave. "
+                "Next: `tributary-contributor submit` or `run`",
+                contribution, options.approver,
+                HumanBytes(report.manifest.blob.size));
   context.output.Print(text, {{"contribution", contribution},
                               {"approver", options.approver},
                               {"missing_approvals", missing},

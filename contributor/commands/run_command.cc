@@ -5,12 +5,15 @@
 #include "common/model_format/expert_layout.h"
 #include "contributor/commands/commands.h"
 #include "contributor/commands/common.h"
+#include "contributor/daemon/certificate_keeper.h"
 #include "contributor/daemon/daemon.h"
 
 namespace tributary::contributor {
 namespace {
 
 constexpr int kMostSubmissions = 3;
+// Between two looks at the certificates during a long run.
+constexpr double kKeeperIntervalS = 60;
 
 struct RunOptions {
   bool once = false;
@@ -61,6 +64,8 @@ Status RunOnce(const cli::CommandContext& context, Session& session) {
   ASSIGN_OR_RETURN(const FileLock lock,
                    LockHome(session.home(), context.cancellation));
   cli::ProgressBar bar(context.output);
+  const CertificateKeeper keeper(kKeeperIntervalS,
+                                 [&session] { return session.RenewFiles(); });
   const PipelineContext pipeline = session.Context(ProgressOn(bar));
   ASSIGN_OR_RETURN(v1::Contribution contribution,
                    AdvanceContribution(pipeline));
@@ -72,6 +77,8 @@ Status RunOnce(const cli::CommandContext& context, Session& session) {
       ASSIGN_OR_RETURN(contribution, AdvanceContribution(pipeline));
     }
   }
+  // A head of the audit log that covers the decision.
+  RETURN_IF_ERROR(session.CheckAudit());
   RETURN_IF_ERROR(DecisionStatus(contribution));
   return PrintOutcome(context, session, contribution);
 }

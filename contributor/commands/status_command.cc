@@ -134,8 +134,9 @@ Status PrintStatus(const cli::CommandContext& context,
   }
   text += fmt::format("egress        {}\n",
                       approved.ok() ? "approved by " + approved->approver()
-                      : reported    ? "waits for approval"
-                                    : "no report yet");
+                      : reported
+                          ? "waits: " + std::string(approved.status().message())
+                          : "no report yet");
   text += RemoteText(remote);
   json value = {
       {"contributor_id", identity.contributor_id},

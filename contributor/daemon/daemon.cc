@@ -7,6 +7,7 @@
 #include "common/base/retry.h"
 #include "common/manifest/resource_name.h"
 #include "contributor/client/copies.h"
+#include "contributor/daemon/certificate_keeper.h"
 #include "contributor/pipeline/site_rules.h"
 
 namespace tributary::contributor {
@@ -14,13 +15,19 @@ namespace {
 
 class Daemon {
  public:
-  Daemon(Session& session, const CancellationToken& cancellation,
-         const DaemonEvents& events)
-      : session_(session), cancellation_(cancellation), events_(events) {}
+  Daemon(Session& session, double poll_seconds,
+         const CancellationToken& cancellation, const DaemonEvents& events)
+      : session_(session),
+        cancellation_(cancellation),
+        events_(events),
+        keeper_(poll_seconds, [&session] { return session.RenewFiles(); }) {}
 
   // One round of everything that can be done now.
   Status Round() {
-    RETURN_IF_ERROR(session_.RenewCertificate());
+    {
+      const auto alone = keeper_.Pause();
+      RETURN_IF_ERROR(session_.RenewCertificate());
+    }
     RETURN_IF_ERROR(session_.CheckAudit());
     ASSIGN_OR_RETURN(const FileLock lock,
                      LockHome(session_.home(), cancellation_));
@@ -112,6 +119,7 @@ class Daemon {
   std::string last_wait_;
   v1::Contribution::State last_state_ = v1::Contribution::STATE_UNSPECIFIED;
   int64_t skipped_release_ = 0;
+  CertificateKeeper keeper_;
 };
 
 void Sleep(double seconds, const CancellationToken& cancellation) {
@@ -127,7 +135,7 @@ void Sleep(double seconds, const CancellationToken& cancellation) {
 Status RunDaemon(Session& session, double poll_seconds,
                  const CancellationToken& cancellation,
                  const DaemonEvents& events) {
-  Daemon daemon(session, cancellation, events);
+  Daemon daemon(session, poll_seconds, cancellation, events);
   while (!cancellation.IsCancelled()) {
     const Status status = daemon.Round();
     if (cancellation.IsCancelled()) {

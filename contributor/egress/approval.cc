@@ -167,6 +167,15 @@ StatusOr<int> ApproveReport(const Home& home, const std::string& contribution,
   ASSIGN_OR_RETURN(const int count,
                    CountApprovals(consent, rules, contribution));
 
+  if (static_cast<size_t>(count) < consent.approvals.size()) {
+    return FailedPrecondition(
+        "contributions/{}: one key has approved under two of the names {}; "
+        "each "
+        "person has a key of their own, and who took the wrong one approves "
+        "again first",
+        contribution, consent.Names());
+  }
+
   ASSIGN_OR_RETURN(const std::string detail,
                    DumpJson({{"blob", report.manifest.blob.ToString()},
                              {"mode", consent.mode},

@@ -74,8 +74,9 @@ struct ApproveOptions {
 // With the last one that the rules ask for, signs the manifest with `key`.
 // Approving twice changes nothing. Returns how many approvals are still
 // missing. PERMISSION_DENIED when the rules forbid sending it; UNAUTHENTICATED
-// when the approver's key is not one of theirs; DATA_LOSS when a file is no
-// longer the one of the report.
+// when the approver's key is not one of theirs; FAILED_PRECONDITION when it has
+// approved under another name; DATA_LOSS when a file is no longer the one of
+// the report.
 StatusOr<int> ApproveReport(const Home& home, const std::string& contribution,
                             const SiteRules& rules,
                             const ApproveOptions& options,

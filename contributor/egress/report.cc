@@ -119,6 +119,78 @@ std::string WidthsText(const std::vector<int64_t>& widths) {
   return text;
 }
 
+// What was measured, a line for each text: the anchor's loss and the expert's.
+std::string LossesText(const Json& losses) {
+  std::string text;
+  for (const Json& anchor : losses) {
+    for (const Json& own : losses) {
+      if (anchor["model"] == "anchor" && own["model"] == "own" &&
+          anchor["text"] == own["text"]) {
+        text += fmt::format(
+            "  {}: {:.4f} nats per token with the anchor alone, {:.4f} with "
+            "the "
+            "expert ({} tokens)\n",
+            anchor["text"] == "own" ? "own held-out text" : "public text",
+            anchor["log_loss"].get<double>(), own["log_loss"].get<double>(),
+            own["tokens"].get<int64_t>());
+      }
+    }
+  }
+  return text;
+}
+
+// Who has to agree.
+std::string ApprovalText(const Json& policy) {
+  if (policy["approval"] != "person") {
+    return "what the policy allows is approved without a person";
+  }
+  const int persons = policy["required_approvers"].get<int>();
+  const std::string who =
+      persons == 1 ? "one person approves"
+                   : fmt::format("{} different persons approve", persons);
+  const size_t keys = policy["approver_keys"].size();
+  return keys == 0 ? who + " by name"
+                   : fmt::format("{} with {} of {} keys that the policy names",
+                                 who, persons == 1 ? "one" : "one each", keys);
+}
+
+std::string PolicyText(const Json& policy) {
+  const auto bytes = policy["max_upload_bytes"].get<uint64_t>();
+  return fmt::format("version {}: at least {} documents and {} tokens; {}; {}",
+                     policy["version"].get<std::string>(),
+                     policy["min_documents"].get<int64_t>(),
+                     policy["min_tokens"].get<int64_t>(),
+                     bytes == 0 ? "no limit of size"
+                                : "at most " + std::to_string(bytes) + " bytes",
+                     ApprovalText(policy));
+}
+
+std::string SummaryText(const Json& report,
+                        const manifest::ExpertManifest& manifest) {
+  return fmt::format(
+      "In short      {} of model weights, made from {} documents, would go to "
+      "{}.\n"
+      "              The coordinator checks them; releases that hold them can "
+      "be read by every\n"
+      "              member of federation {}. `tributary-contributor withdraw` "
+      "takes them out of\n"
+      "              releases again, not out of copies that others have made. "
+      "Weights can repeat\n"
+      "              what was frequent or odd in the text.\n",
+      HumanBytes(UploadBytes(manifest)), manifest.method.documents,
+      report["destination"].get<std::string>(), manifest.federation);
+}
+
+std::string SourcesText(const Json& report) {
+  std::string text;
+  for (const Json& source : report["sources"]) {
+    text += fmt::format("{}{}\n",
+                        text.empty() ? "Made from     " : "              ",
+                        source.get<std::string>());
+  }
+  return text;
+}
+
 std::string ReportText(const Json& report,
                        const manifest::ExpertManifest& manifest) {
   const manifest::ExpertManifest::Method& method = manifest.method;
@@ -126,24 +198,28 @@ std::string ReportText(const Json& report,
   std::string text = fmt::format(
       "Egress report for contributions/{}\n"
       "\n"
+      "{}"
+      "\n"
       "Destination   {} (federation {}), as contributor {}\n"
       "For anchor    {} ({})\n"
+      "{}"
       "\n"
       "What would leave this site\n"
       "  1. one expert file, {} ({} bytes), sha256 {}\n"
       "     {} tensors: gate, up and down projections (bf16) and one router "
-      "row "
-      "(fp32) a layer\n"
+      "row (fp32) a layer\n"
       "     widths: {}\n"
       "     router rows: sha256 {}\n"
       "  2. one signed manifest: the digests above and the numbers below\n"
       "  3. {}\n"
       "{}"
-      "No text, no token ids, no {}activations, no file names.\n"
+      "No text, no token ids, no {}activations, no file names, not this "
+      "report.\n"
       "\n",
-      manifest.contribution, report["destination"].get<std::string>(),
-      manifest.federation, manifest.contributor,
-      report["anchor"].get<std::string>(), manifest.anchor_digest,
+      manifest.contribution, SummaryText(report, manifest),
+      report["destination"].get<std::string>(), manifest.federation,
+      manifest.contributor, report["anchor"].get<std::string>(),
+      manifest.anchor_digest, SourcesText(report),
       HumanBytes(manifest.blob.size), manifest.blob.size, manifest.blob.sha256,
       manifest.tensors.size(), WidthsText(manifest.widths),
       manifest.router_digest,
@@ -156,34 +232,17 @@ std::string ReportText(const Json& report,
       "How it was made\n"
       "  recipe {}, importance {}, router {}{}, seed {}\n"
       "  {} documents, {} tokens, {} steps, {} epochs, learning rate {}\n"
-      "  training loss {:.4f} -> {:.4f} nats per token\n",
+      "  training loss {:.4f} -> {:.4f} nats per token\n"
+      "{}"
+      "\n"
+      "Privacy       differential privacy: {}\n"
+      "Policy        {}\n",
       method.recipe, method.importance, method.router_method,
       method.folded ? " (bias folded)" : "", method.seed, method.documents,
       method.tokens, method.steps, method.epochs, method.learning_rate,
-      method.train_loss_first, method.train_loss_last);
-  for (const Json& loss : report["losses"]) {
-    text += fmt::format(
-        "  {} text, {}: {:.4f} nats per token ({} tokens)\n",
-        loss["text"].get<std::string>(), loss["model"].get<std::string>(),
-        loss["log_loss"].get<double>(), loss["tokens"].get<int64_t>());
-  }
-  text += fmt::format(
-      "\n"
-      "Privacy       differential privacy: {}\n"
-      "Policy        version {}: at least {} documents and {} tokens, at most "
-      "{} bytes; approval: {}, {} of {} keys\n",
-      manifest.privacy.differential_privacy,
-      policy["version"].get<std::string>(),
-      policy["min_documents"].get<int64_t>(),
-      policy["min_tokens"].get<int64_t>(),
-      policy["max_upload_bytes"].get<uint64_t>() == 0
-          ? "any number of"
-          : std::to_string(policy["max_upload_bytes"].get<uint64_t>()),
-      policy["approval"].get<std::string>(),
-      policy["required_approvers"].get<int>(),
-      policy["approver_keys"].empty()
-          ? "no"
-          : std::to_string(policy["approver_keys"].size()));
+      method.train_loss_first, method.train_loss_last,
+      LossesText(report["losses"]), manifest.privacy.differential_privacy,
+      PolicyText(policy));
   return text;
 }
 
@@ -293,6 +352,7 @@ StatusOr<EgressReport> BuildEgressReport(const EgressInputs& inputs) {
   const Json value = {{"type", kReportType},
                       {"anchor", inputs.anchor_name},
                       {"destination", inputs.destination},
+                      {"sources", inputs.sources},
                       {"upload_bytes", UploadBytes(manifest)},
                       {"losses", losses},
                       {"manifest", manifest_value},

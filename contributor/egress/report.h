@@ -59,6 +59,8 @@ struct EgressInputs {
   // Sums over MoE inputs (second_moments.safetensors); empty: none go out.
   std::filesystem::path statistics_file;
   manifest::ExpertManifest::Method method;
+  // Where the private text lies: for the reader on site.
+  std::vector<std::string> sources;
   std::vector<EgressLoss> losses;
   SiteRules rules;
 };

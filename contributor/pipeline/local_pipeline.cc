@@ -181,6 +181,8 @@ StatusOr<EgressReport> LocalPipeline::MakeReport(const Identity& identity,
   inputs.expert_file = ExpertFile();
   inputs.statistics_file = StatisticsFile();
   inputs.rules = rules;
+  inputs.sources.assign(settings_.data.train().begin(),
+                        settings_.data.train().end());
   ASSIGN_OR_RETURN(inputs.method, DescribeMethod());
   ASSIGN_OR_RETURN(const std::vector<MeasuredLoss> losses, Losses());
   for (const MeasuredLoss& loss : losses) {

@@ -15,6 +15,9 @@ namespace tributary::contributor {
 namespace fs = std::filesystem;
 namespace {
 
+// For what is tried again anyway.
+constexpr double kBriefRetryS = 5;
+
 // Stands in where the worker's executable is missing: commands that need none
 // work all the same.
 class MissingWorker : public WorkerRunner {
@@ -112,6 +115,25 @@ Status Session::RenewCertificate() {
   ASSIGN_OR_RETURN(const bool renewed,
                    RenewIfDue(home_, *identity_, *client_, SystemClock()));
   return renewed ? ReloadIdentity() : absl::OkStatus();
+}
+
+Status Session::RenewFiles() const {
+  ASSIGN_OR_RETURN(Identity identity, LoadIdentity(home_));
+  const auto connect = [this](const Identity& as) {
+    return CreateGrpcClient({.address = as.address,
+                             .tls = as.Tls(),
+                             .retry = {.give_up_after_s = kBriefRetryS,
+                                       .cancellation = options_.cancellation}});
+  };
+  auto client = connect(identity);
+  ASSIGN_OR_RETURN(
+      const bool changed,
+      contributor::FollowTrust(home_, identity, *client, SystemClock()));
+  if (changed) {
+    ASSIGN_OR_RETURN(identity, LoadIdentity(home_));
+    client = connect(identity);
+  }
+  return RenewIfDue(home_, identity, *client, SystemClock()).status();
 }
 
 Status Session::CheckAudit() {

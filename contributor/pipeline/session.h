@@ -53,6 +53,11 @@ class Session {
   // The same; then gets a fresh certificate when it is due and goes on with it.
   Status RenewCertificate();
 
+  // The same over a connection of its own, for another thread than the one that
+  // uses this session: the files are replaced, the session's connections follow
+  // them, and it learns the rest at its next RenewCertificate.
+  Status RenewFiles() const;
+
   // Keeps the coordinator's newest audit checkpoint. DATA_LOSS when it does not
   // follow the one kept before: the coordinator's history was rewritten.
   Status CheckAudit();

@@ -67,6 +67,9 @@ Status Restore(const RestoreOptions& options,
   for (const std::string& name : report.revoked_again) {
     text += "\nrevoked again: " + name;
   }
+  for (const std::string& name : report.lost_releases) {
+    text += "\nwithdrawn, since the backup is older than it: " + name;
+  }
   for (const MissingBlob& blob : report.missing) {
     text += "\nmissing: " + blob.name.ToString() + " of " +
             (blob.owners.empty() ? "nothing" : blob.owners[0]);
@@ -76,6 +79,7 @@ Status Restore(const RestoreOptions& options,
                         {"replaced_readable", report.replaced_damage.ok()},
                         {"withdrawn_again", report.withdrawn_again},
                         {"revoked_again", report.revoked_again},
+                        {"lost_releases", report.lost_releases},
                         {"copied_blobs", report.copied_blobs},
                         {"copied_bytes", report.copied_bytes},
                         {"missing", ToJson(report.missing)}});

@@ -14,6 +14,7 @@
 #include "coordinator/blob/directory_blob_store.h"
 #include "coordinator/commands/backup.h"
 #include "coordinator/commands/config_file.h"
+#include "coordinator/commands/lost_releases.h"
 #include "coordinator/storage/blob_table.h"
 #include "coordinator/storage/contributor_store.h"
 #include "coordinator/storage/core.h"
@@ -71,6 +72,7 @@ struct Final {
   std::vector<std::string> withdrawn;  // contributions
   std::vector<std::string> revoked_contributors;
   std::vector<std::string> revoked_readers;
+  KnownReleases releases;
 };
 
 StatusOr<Final> FinalIn(const fs::path& path) {
@@ -92,6 +94,7 @@ StatusOr<Final> FinalIn(const fs::path& path) {
          ReaderStore(transaction).ListRevoked("", INT64_MAX)) {
       found.revoked_readers.push_back(row.id);
     }
+    AddReleasesOf(transaction, found.releases);
     return absl::OkStatus();
   }));
   return found;
@@ -197,12 +200,14 @@ Status Repeat(const Core& core, const Final& known, RestoreReport& report) {
   return core.database.Transact([&](Transaction& transaction) -> Status {
     RETURN_IF_ERROR(WithdrawAgain(core, transaction, known, report));
     RevokeAgain(core, transaction, known, report);
+    report.lost_releases = WithdrawLost(core, transaction, known.releases);
     return core.Audit(transaction,
                       {.actor = kCoordinatorActor,
                        .action = "coordinator.restore",
                        .subject = ""},
                       {{"withdrawn_again", report.withdrawn_again},
-                       {"revoked_again", report.revoked_again}});
+                       {"revoked_again", report.revoked_again},
+                       {"lost_releases", report.lost_releases}});
   });
 }
 
@@ -245,6 +250,7 @@ StatusOr<RestoreReport> RestoreHome(const Home& home,
       known = *std::move(read);
     }
   }
+  AddReleaseFolders(home, known.releases);
   if (whole && !fs::exists(home.config(), error)) {
     RETURN_IF_ERROR(CopyKeys(Home(options.backup), home));
   }

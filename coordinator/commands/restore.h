@@ -31,6 +31,9 @@ struct RestoreReport {
   // contributors/x and readers/y that the replaced database knew to be revoked
   // and the backup did not: revoked again.
   std::vector<std::string> revoked_again;
+  // releases/n that were made after the backup: written down as WITHDRAWN, so
+  // that their numbers are never given again and readers mark their copies.
+  std::vector<std::string> lost_releases;
   int64_t copied_blobs = 0;
   uint64_t copied_bytes = 0;
   // Needed by the database and neither here nor in the backup.

@@ -40,7 +40,8 @@ class DownloadStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                  const grpc::ByteBuffer& request)
       : StreamSteps(context.pool),
         context_(context),
-        end_(context, call, "BlobService.Read"),
+        end_(context, call, "BlobService.Read",
+             v1::ReadRequest::default_instance()),
         call_(call),
         request_(request) {}
 

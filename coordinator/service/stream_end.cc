@@ -9,14 +9,16 @@ namespace tributary::coordinator {
 
 StreamEnd::StreamEnd(const ServiceContext& context,
                      const grpc::CallbackServerContext& call,
-                     std::string_view method)
+                     std::string_view method,
+                     const google::protobuf::Message& request)
     : context_(context),
       method_(method),
+      request_(request),
       caller_(PeerUri(call)),
       start_s_(SystemClock().MonotonicSeconds()) {}
 
 grpc::Status StreamEnd::Convert(const Status& status) const {
-  const Status detailed = rpc::WithDetails(status, nullptr);
+  const Status detailed = rpc::WithDetails(status, &request_);
   context_.calls.Record({.method = method_,
                          .caller = caller_,
                          .seconds = SystemClock().MonotonicSeconds() - start_s_,

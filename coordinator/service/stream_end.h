@@ -1,5 +1,6 @@
 #pragma once
 
+#include <google/protobuf/message.h>
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/status.h>
 
@@ -16,9 +17,11 @@ namespace tributary::coordinator {
 // the wire.
 class StreamEnd {
  public:
-  // `method`: "BlobService.Write".
+  // `method`: "BlobService.Write". `request`: any message of its requests'
+  // type, which errors about a field are held against.
   StreamEnd(const ServiceContext& context,
-            const grpc::CallbackServerContext& call, std::string_view method);
+            const grpc::CallbackServerContext& call, std::string_view method,
+            const google::protobuf::Message& request);
 
   uint64_t bytes_received = 0;
   uint64_t bytes_sent = 0;
@@ -29,6 +32,7 @@ class StreamEnd {
  private:
   const ServiceContext& context_;
   const std::string_view method_;
+  const google::protobuf::Message& request_;
   const std::string caller_;
   const double start_s_;
 };

@@ -36,7 +36,8 @@ class UploadStream final : public grpc::ServerReadReactor<grpc::ByteBuffer>,
                grpc::ByteBuffer& response)
       : StreamSteps(context.pool),
         context_(context),
-        end_(context, call, "BlobService.Write"),
+        end_(context, call, "BlobService.Write",
+             v1::WriteRequest::default_instance()),
         call_(call),
         response_(response) {}
 

@@ -22,7 +22,8 @@ class WatchStream final : public grpc::ServerWriteReactor<v1::Contribution>,
               const v1::WatchContributionRequest& request)
       : StreamSteps(context.pool),
         context_(context),
-        end_(context, call, "ContributionService.WatchContribution"),
+        end_(context, call, "ContributionService.WatchContribution",
+             v1::WatchContributionRequest::default_instance()),
         call_(call),
         name_(request.name()) {}
 

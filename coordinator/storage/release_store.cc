@@ -81,6 +81,15 @@ int64_t ReleaseStore::Create(std::string_view anchor_digest,
   return number;
 }
 
+void ReleaseStore::AddWithdrawn(const ReleaseRow& row) {
+  Execute(transaction_,
+          "INSERT INTO releases (number, state, anchor_digest, router_mode, "
+          "digest, reason, create_time_s) "
+          "VALUES (?, 'WITHDRAWN', ?, ?, ?, ?, ?)",
+          row.number, row.anchor_digest, row.router_mode, row.digest,
+          row.reason, row.create_time_s);
+}
+
 std::optional<ReleaseRow> ReleaseStore::Find(int64_t number) {
   return First(ReadAll(transaction_, "WHERE number = ?", number));
 }

@@ -55,6 +55,8 @@ class ReleaseStore {
   // A new release in state BUILDING of these contributions; its number.
   int64_t Create(std::string_view anchor_digest, std::string_view router_mode,
                  const std::vector<std::string>& contributions, int64_t now_s);
+  // A release of that number which is not served and whose parts are gone.
+  void AddWithdrawn(const ReleaseRow& row);
   std::optional<ReleaseRow> Find(int64_t number);
   // The newest that is served.
   std::optional<ReleaseRow> Latest();

@@ -57,8 +57,14 @@ TEST(ErrorDetailsTest, FieldsOfTheRequestAreNamed) {
   ASSERT_EQ(bad.field_violations_size(), 1);
   EXPECT_EQ(bad.field_violations(0).field(), "evaluations.text_label");
   EXPECT_EQ(bad.field_violations(0).description(), "got 'A', wanted a-z");
-  for (const char* message :
-       {"evaluations.nothing: got", "no field here", "name: of another type"}) {
+  // Parsers of names do not know what a request calls the field.
+  EXPECT_EQ(Get<google::rpc::BadRequest>(
+                WithDetails(InvalidArgument("name: got 'x'"), &request))
+                .field_violations(0)
+                .field(),
+            "release");
+  for (const char* message : {"evaluations.nothing: got", "no field here",
+                              "colour: of another type"}) {
     EXPECT_EQ(
         DetailsOf(WithDetails(InvalidArgument("{}", message), &request)).size(),
         1u)

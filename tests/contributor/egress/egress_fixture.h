@@ -91,6 +91,7 @@ class EgressFixture : public ::testing::Test {
     inputs.method.heldout_log_loss_own = 4.5;
     inputs.method.text_share = 1;
     inputs.method.software = "test";
+    inputs.sources = {"/data/letters.jsonl"};
     inputs.losses = {{"own", "anchor", 5.0, 100}, {"own", "own", 4.5, 100}};
     return inputs;
   }

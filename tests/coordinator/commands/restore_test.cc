@@ -8,6 +8,7 @@
 
 #include "common/base/files.h"
 #include "common/crypto/certificate_authority.h"
+#include "common/crypto/digest.h"
 #include "coordinator/blob/directory_blob_store.h"
 #include "coordinator/commands/backup.h"
 #include "coordinator/commands/config_file.h"
@@ -16,6 +17,7 @@
 #include "coordinator/storage/contributor_store.h"
 #include "coordinator/storage/core.h"
 #include "coordinator/storage/reader_store.h"
+#include "coordinator/storage/release_store.h"
 #include "coordinator/withdrawal/withdraw.h"
 
 namespace tributary::coordinator {
@@ -201,6 +203,45 @@ TEST_F(RestoreTest, WhoWasRevokedSinceStaysRevoked) {
       return absl::OkStatus();
     });
     EXPECT_TRUE(read.ok()) << read;
+  });
+}
+
+TEST_F(RestoreTest, LaterReleasesKeepTheirNumbersAndAreWithdrawn) {
+  const auto releases = [&](auto&& body) {
+    WithCore(*home_, Database::Mode::kExisting, [&](const Core& core) {
+      const Status status =
+          core.database.Transact([&](Transaction& transaction) {
+            ReleaseStore store(transaction);
+            body(store);
+            return absl::OkStatus();
+          });
+      ASSERT_TRUE(status.ok()) << status;
+    });
+  };
+  const auto publish = [&](ReleaseStore& store) {
+    store.Publish({.number = store.Create("d", "trained", {"a"}, 1),
+                   .digest = "digest",
+                   .manifest_json = "{}",
+                   .envelope_json = "{}"});
+  };
+  releases(publish);
+  const fs::path backup = BackUp();
+  releases(publish);
+  // Of the third one only the folder is left.
+  ASSERT_TRUE(MakeDirectories(home_->release(3)).ok());
+  ASSERT_TRUE(WriteFileAtomic(home_->release(3) / "release.json", "{}").ok());
+  ASSERT_TRUE(MakeDirectories(home_->release(1).parent_path() / "x").ok());
+  const auto report = RestoreHome(
+      *home_, {.backup = backup, .present = RestoreOptions::Present::kReplace},
+      SystemClock());
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_THAT(report->lost_releases, ElementsAre("releases/2", "releases/3"));
+  releases([](ReleaseStore& store) {
+    EXPECT_EQ(store.Latest()->number, 1);
+    EXPECT_EQ(store.Find(2)->state, ReleaseState::kWithdrawn);
+    EXPECT_EQ(store.Find(2)->digest, "digest");
+    EXPECT_EQ(store.Find(3)->digest, crypto::Sha256Hex("{}"));
+    EXPECT_EQ(store.Create("d", "trained", {"a"}, 1), 4);
   });
 }
 

@@ -174,13 +174,14 @@ std::vector<const MethodDescriptor*> AllMethods() {
   return methods;
 }
 
-bool HasErrorInfo(const grpc::Status& status) {
+template <typename Detail>
+bool Has(const grpc::Status& status) {
   google::rpc::Status rich;
   if (!rich.ParseFromString(status.error_details())) {
     return false;
   }
   for (const auto& detail : rich.details()) {
-    if (detail.Is<google::rpc::ErrorInfo>()) {
+    if (detail.Is<Detail>()) {
       return true;
     }
   }
@@ -198,9 +199,12 @@ TEST_F(RolesTest, EveryMethodLetsInWhomItIsFor) {
                                std::to_string(status.error_code()) + " " +
                                status.error_message();
       if (!status.ok()) {
-        EXPECT_TRUE(HasErrorInfo(status)) << what;
+        EXPECT_TRUE(Has<google::rpc::ErrorInfo>(status)) << what;
       }
       const auto code = status.error_code();
+      if (code == grpc::StatusCode::INVALID_ARGUMENT) {
+        EXPECT_TRUE(Has<google::rpc::BadRequest>(status)) << what;
+      }
       if (peer == kNobody && !allowed.contains(peer)) {
         EXPECT_EQ(code, grpc::StatusCode::UNAUTHENTICATED) << what;
       } else if (!allowed.contains(peer)) {
