@@ -5,8 +5,9 @@
 
 Two contributors' daemons run and a third one uploads and fetches all the time
 while the server's key is replaced, then the CA: the daemons learn the new CA by
-themselves, nothing that anybody does fails, receipts from before stay valid,
-and what the old CA certified is refused afterwards.
+themselves, one of another contributor in the middle of its work too, nothing
+that anybody does fails, receipts from before stay valid, and what the old CA
+certified is refused afterwards.
 """
 
 import argparse
@@ -95,8 +96,25 @@ class RotationTest(unittest.TestCase):
                          self.root / "early")
         for name, site in self.sites.items():
             self.daemons[name] = site.start("run", "--poll", "0.2s")
+        self.start_long_round()
         type(self).before = self.coordinator.json("rotate", "status")
         self.assertEqual(self.before["next_ca_fingerprint"], "")
+
+    def start_long_round(self):
+        """A third daemon, whose worker takes until the file "go" is there."""
+        site = Contributor(BINARIES, self.root / "site-c")
+        site.init(self.coordinator.invite("c"), "domain_a", 128)
+        worker = self.root / "slow-worker"
+        worker.write_text(
+            f"#!/bin/sh\nwhile [ ! -e {self.root}/go ]; do sleep 0.1; done\n"
+            f'exec {BINARIES.resolve()}/tributary-contributor-worker "$@"\n')
+        worker.chmod(0o755)
+        config = site.home / "contributor.textproto"
+        config.write_text(config.read_text().replace(
+            "\nworker {\n", f'\nworker {{\n  executable: "{worker}"\n', 1))
+        self.daemons["c"] = site.start("run", "--poll", "0.2s")
+        self.sites["c"] = site
+        federation.wait_for((site.home / "pipeline").exists, 60, "its round")
 
     def upload(self, round_number):
         """A contribution of its own over a new connection, piece by piece."""
@@ -173,6 +191,10 @@ class RotationTest(unittest.TestCase):
         self.coordinator("release", "verify", self.root / "r", want=3)
 
     def test_4_it_is_all_in_the_audit_log(self):
+        # Nothing of the third contributor's round was finished meanwhile; what
+        # it makes now is sent with what it learned in its middle.
+        self.assertFalse(list(self.sites["c"].home.glob("pipeline/*/*/result.json")))
+        (self.root / "go").touch()
         records = self.coordinator.json("audit", "list")["records"]
         actions = [record["action"] for record in records]
         for action in ("rotate_server_key", "start_ca_rotation",
