@@ -49,7 +49,7 @@ class Report:
             x = left + tick * scale
             out.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="28" y2="{height - 20}"'
                        f' stroke="{"#b33" if tick == 0.9 else "#ddd"}"/>'
-                       f'<text x="{x:.1f}" y="20" text-anchor="middle" fill="#444">'
+                       f'<text x="{x:.1f}" y="20" text-anchor="middle" font-size="11" fill="#444">'
                        f'{100 * tick:.0f} %</text>')
         for i, row in enumerate(self.rows):
             y = 34 + i * line
@@ -61,6 +61,10 @@ class Report:
                        f'</text><rect x="{left}" y="{y + 3}" width="{mean * scale:.1f}" height="14"'
                        f' fill="#8fb4d9"/><rect x="{left + least * scale - 2:.1f}" y="{y}"'
                        ' width="4" height="20" fill="#1f3f66"/>')
+            if row["mean_kept"] < 0:  # off the scale: in words
+                out.append(f'<text x="{left + 10}" y="{y + 14}" fill="#222">mean'
+                           f' {100 * row["mean_kept"]:.0f} %, least'
+                           f' {100 * row["least_kept"]:.0f} %</text>')
         return "\n".join(out) + "\n</svg>\n"
 
     def write(self, folder: pathlib.Path, names: list, public: float, more: dict) -> str:
