@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The public API (proto/tributary/v1): everything in it is documented, and nothing that a client
-may rely on goes away.
+"""The public API (proto/tributary/v1): everything in it is documented, every field of a request
+says whether it is required, and nothing that a client may rely on goes away.
 
-The second is checked against tests/proto/api.txt, one line for each method, field and enum value.
+The last is checked against tests/proto/api.txt, one line for each method, field and enum value.
 New lines are allowed; `api_test.py --update` writes them down. A removed or changed line is an
 incompatible change: keep the old element, or start tributary.v2."""
 
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 
+from google.api import field_behavior_pb2
 from google.protobuf import descriptor_pb2
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -67,6 +68,14 @@ def undocumented(file: descriptor_pb2.FileDescriptorProto) -> list:
         for j, method in enumerate(service.method):
             check((6, i, 2, j), f"{service.name}.{method.name}")
     return missing
+
+
+def unmarked(file: descriptor_pb2.FileDescriptorProto) -> list:
+    """Fields of requests that do not say whether they are required (AIP-203)."""
+    return [f"{file.name}: {item.name}.{field.name}"
+            for item in file.message_type if item.name.endswith("Request")
+            for field in item.field
+            if not field.options.Extensions[field_behavior_pb2.field_behavior]]
 
 
 def surface(file: descriptor_pb2.FileDescriptorProto) -> list:
@@ -129,6 +138,8 @@ def main() -> int:
     if arguments.update:
         BASELINE.write_text("\n".join(now) + "\n")
     failures = [f"no comment: {name}" for file in files for name in undocumented(file)]
+    failures += [f"neither REQUIRED nor OPTIONAL: {name}"
+                 for file in files for name in unmarked(file)]
     before = BASELINE.read_text().splitlines()
     failures += [f"gone or changed: {line}" for line in lost(before, now)]
     new = lost(now, before)
