@@ -10,21 +10,16 @@ that anybody does fails, receipts from before stay valid, and what the old CA
 certified is refused afterwards.
 """
 
-import argparse
 import hashlib
 import json
 import os
-import pathlib
 import sys
-import tempfile
 import threading
-import unittest
 
 import federation
 from api import Api, Identity, open_envelope, request_id, sign_envelope
-from federation import TEXT, Contributor, Coordinator
+from federation import TEXT, Contributor
 
-BINARIES = None
 SIZES = {"a": ("domain_a", 384), "b": ("domain_b", 256)}
 
 
@@ -55,20 +50,14 @@ class Worker(threading.Thread):
         return self.rounds
 
 
-class RotationTest(unittest.TestCase):
+class RotationTest(federation.FederationCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="rotation-test-")
-        cls.root = pathlib.Path(cls.folder.name)
-        cls.coordinator = Coordinator(BINARIES, cls.root / "coordinator")
-        cls.coordinator.init()
-        cls.coordinator.serve()
-        cls.coordinator.publish()
+        super().setUpClass()
         cls.sites = {}
         cls.daemons = {}
         for name, (text, width) in SIZES.items():
-            site = Contributor(BINARIES, cls.root / f"site-{name}")
-            site.init(cls.coordinator.invite(name), text, width)
+            site = cls.site(name, text, width)
             config = site.home / "contributor.textproto"
             config.write_text(config.read_text().replace(
                 "\ndata {\n", "\ndata {\n  max_train_windows: 32\n", 1))
@@ -81,9 +70,8 @@ class RotationTest(unittest.TestCase):
         for daemon in cls.daemons.values():
             daemon.terminate()
         codes = [daemon.wait(timeout=200) for daemon in cls.daemons.values()]
-        codes.append(cls.coordinator.stop())
-        cls.folder.cleanup()
-        assert codes == [0] * len(codes), f"daemons, coordinator: {codes}"
+        assert codes == [0] * len(codes), f"daemons: {codes}"
+        super().tearDownClass()
 
     # The steps depend on one another and run in the order of their names.
 
@@ -102,12 +90,12 @@ class RotationTest(unittest.TestCase):
 
     def start_long_round(self):
         """A third daemon, whose worker takes until the file "go" is there."""
-        site = Contributor(BINARIES, self.root / "site-c")
+        site = Contributor(self.binaries, self.root / "site-c")
         site.init(self.coordinator.invite("c"), "domain_a", 128)
         worker = self.root / "slow-worker"
         worker.write_text(
             f"#!/bin/sh\nwhile [ ! -e {self.root}/go ]; do sleep 0.1; done\n"
-            f'exec {BINARIES.resolve()}/tributary-contributor-worker "$@"\n')
+            f'exec {self.binaries.resolve()}/tributary-contributor-worker "$@"\n')
         worker.chmod(0o755)
         config = site.home / "contributor.textproto"
         config.write_text(config.read_text().replace(
@@ -178,12 +166,12 @@ class RotationTest(unittest.TestCase):
                                 what="the old CA's end at the sites")
         for receipt in self.receipts:
             self.sites["b"]("withdrawal", "verify", receipt)
-        reader = Contributor(BINARIES, self.root / "early")
+        reader = Contributor(self.binaries, self.root / "early")
         reader("release", "fetch", "latest", "--output", self.root / "r",
                want=5)
         self.coordinator("reader", "issue", "--id", "late", "--output",
                          self.root / "late")
-        reader = Contributor(BINARIES, self.root / "late")
+        reader = Contributor(self.binaries, self.root / "late")
         reader("release", "fetch", "latest", "--output", self.root / "r")
         self.coordinator("release", "verify", self.root / "r")
         added = self.root / "r" / "anchor" / "added.txt"
@@ -218,8 +206,4 @@ class RotationTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--binaries", type=pathlib.Path, required=True)
-    arguments, rest = parser.parse_known_args()
-    BINARIES = arguments.binaries
-    unittest.main(argv=[sys.argv[0], *rest], verbosity=2, failfast=True)
+    federation.main()
