@@ -1,14 +1,17 @@
-# The sanitizers' presets compile a folder's files in batches (CMAKE_UNITY_BUILD),
-# which takes a third of the time. In these folders files share names of file
-# scope, or a file has settings of its own: they are compiled one by one.
+# Presets with CMAKE_UNITY_BUILD compile a folder's files in batches, which takes a
+# third of the time (reading headers is most of it). In these folders files share
+# names of file scope: they are compiled one by one.
 set(TRIBUTARY_SEPARATE_FILES
-  tributary_crypto tributary_manifest tributary_contributor_commands
+  tributary_crypto tributary_kernels tributary_manifest
+  tributary_contributor_calibration tributary_contributor_commands
   tributary_contributor_data tributary_contributor_importance
   tributary_contributor_pipeline tributary_contributor_pruning
-  tributary_coordinator_commands tributary_coordinator_report
-  tributary_coordinator_storage
-  contributor_cache_test contributor_data_test contributor_pruning_test
-  coordinator_blob_test)
+  tributary_coordinator_commands tributary_coordinator_export
+  tributary_coordinator_report tributary_coordinator_storage
+  tributary_coordinator_worker tributary_benchmarks_torch
+  tributary_benchmarks_upload contributor_cache_test contributor_calibration_test
+  contributor_data_test contributor_pruning_test contributor_training_test
+  coordinator_blob_test manifest_test)
 
 function(tributary_batches target)
   if(target IN_LIST TRIBUTARY_SEPARATE_FILES)
@@ -46,6 +49,7 @@ function(tributary_executable)
   target_include_directories(${arg_NAME} PRIVATE ${CMAKE_SOURCE_DIR})
   target_link_libraries(${arg_NAME} PRIVATE ${arg_DEPENDS} tributary_sanitizers
                         tributary_warnings)
+  tributary_batches(${arg_NAME})
   if(arg_TORCH)
     tributary_use_torch(${arg_NAME})
   endif()

@@ -44,6 +44,8 @@ if [ $sanitizers = 1 ]; then
   stage "AddressSanitizer and UBSan: build" \
     bash -c 'cmake --preset asan > /dev/null && cmake --build --preset asan'
   stage "AddressSanitizer and UBSan: tests" ctest --preset asan
+  TRIBUTARY_FUZZ_BUILT=1 stage "fuzz targets, $fuzz_seconds s each" \
+    tests/fuzz/run.sh "$fuzz_seconds"
   stage "ThreadSanitizer: build" bash -c 'cmake --preset tsan > /dev/null &&
     cmake --build --preset tsan --target probe_worker planted_race "$@"' \
     - "${tsan_tests[@]}"
@@ -52,10 +54,6 @@ if [ $sanitizers = 1 ]; then
   stage "ThreadSanitizer: tests" ctest --preset tsan \
     -R "^($(IFS='|'; echo "${tsan_tests[*]}")|races_test)\$"
   stage "ThreadSanitizer: reports" tests/sanitizers/races.py build/tsan/races
-  stage "fuzz targets: build" bash -c 'cmake --preset fuzz > /dev/null &&
-    cmake --build --preset fuzz --target fuzz_targets'
-  TRIBUTARY_FUZZ_BUILT=1 stage "fuzz targets, $fuzz_seconds s each" \
-    tests/fuzz/run.sh "$fuzz_seconds"
 fi
 cmake --preset "$preset"
 cmake --build --preset "$preset"

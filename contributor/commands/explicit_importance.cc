@@ -266,8 +266,9 @@ Status RunExplicitOverlap(const cli::CommandContext& context,
     report.fractions.push_back(i / 20.0);
   }
   std::ranges::sort(report.fractions);
-  const auto repeated = std::ranges::unique(report.fractions);
-  report.fractions.erase(repeated.begin(), repeated.end());
+  report.fractions.erase(
+      std::unique(report.fractions.begin(), report.fractions.end()),
+      report.fractions.end());
   ASSIGN_OR_RETURN(const TemporaryDirectory folder,
                    TemporaryDirectory::Create("tributary-overlap"));
   job::Job job;

@@ -103,8 +103,8 @@ StatusOr<StudyAnchor> Resolve(StudyFlags* flags) {
     study.widths.push_back(width);
   }
   std::ranges::sort(study.widths, std::greater<>());
-  const auto repeated = std::ranges::unique(study.widths);
-  study.widths.erase(repeated.begin(), repeated.end());
+  study.widths.erase(std::unique(study.widths.begin(), study.widths.end()),
+                     study.widths.end());
   if (study.widths.empty()) {
     return InvalidArgument("--widths: got nothing, wanted at least one width");
   }

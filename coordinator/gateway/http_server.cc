@@ -99,6 +99,10 @@ class HttpServer::Impl {
     }
     address_ = fmt::format("{}:{}", options_.host, port);
     thread_ = std::thread([this] { server_.listen_after_bind(); });
+    // stop() does nothing to a server that does not run yet.
+    while (!server_.is_running()) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
     return absl::OkStatus();
   }
 

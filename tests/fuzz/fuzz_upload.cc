@@ -210,7 +210,7 @@ class Upload {
       std::error_code error;
       const auto size = std::filesystem::file_size(path, error);
       std::filesystem::resize_file(path, size * argument / 256, error);
-      committed_ = 0;
+      damaged_ = true;
     }
   }
 
@@ -225,7 +225,8 @@ class Upload {
     });
   }
 
-  // committed_size never falls; complete means that the bytes are right.
+  // committed_size never falls, but to nothing where the file was damaged;
+  // complete means that the bytes are right.
   void CheckRow() {
     std::optional<UploadRow> row;
     state_.Transact([&](Transaction& transaction) {
@@ -235,7 +236,10 @@ class Upload {
       committed_ = 0;  // a wrong digest: everything from the beginning
       return;
     }
-    Check(row->committed_size >= committed_);
+    if (row->committed_size < committed_) {
+      Check(damaged_ && row->committed_size == 0);
+      damaged_ = false;
+    }
     Check(row->committed_size <= row->size_bytes);
     committed_ = row->committed_size;
     if (row->complete) {
@@ -253,6 +257,7 @@ class Upload {
   const BlobName blob_;
   std::unique_ptr<UploadSession> session_;
   int64_t committed_ = 0;
+  bool damaged_ = false;  // since the upload began anew
   bool withdrawn_ = false;
 };
 

@@ -4,8 +4,8 @@
 #   tests/fuzz/run.sh [SECONDS [TARGET ...]]
 #
 # SECONDS for each target (default 60). What was learnt stays in
-# build/fuzz/corpus/TARGET for the next run; an input that fails is written to
-# build/fuzz/failures/. To replay one: build/fuzz/tests/fuzz_TARGET FILE.
+# build/asan/corpus/TARGET for the next run; an input that fails is written to
+# build/asan/failures/. To replay one: build/asan/tests/fuzz_TARGET FILE.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 seconds=${1:-60}
@@ -13,10 +13,10 @@ shift || true
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] ||
   targets=(safetensors manifest envelope invitation tokenizer message upload)
-build=build/fuzz
+build=build/asan
 [ -n "${TRIBUTARY_FUZZ_BUILT:-}" ] || {
-  cmake --preset fuzz
-  cmake --build --preset fuzz --target fuzz_targets
+  cmake --preset asan
+  cmake --build --preset asan --target fuzz_targets
 }
 mkdir -p $build/failures
 fuzz() {
