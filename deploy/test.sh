@@ -9,9 +9,8 @@
 # quickstart.
 #
 # --sanitizers first runs everything without LibTorch under AddressSanitizer and
-# UBSan, tests with threads under ThreadSanitizer, and every fuzz target
-# for N seconds (default 60), each in a build folder of its own; the ordinary
-# tests come last.
+# UBSan, every fuzz target for N seconds (default 60) and what has threads under
+# ThreadSanitizer; the ordinary tests come last.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$here")
@@ -43,7 +42,7 @@ tsan_tests=(contributor_client_test contributor_daemon_test
 if [ $sanitizers = 1 ]; then
   stage "AddressSanitizer and UBSan: build" \
     bash -c 'cmake --preset asan > /dev/null && cmake --build --preset asan'
-  stage "AddressSanitizer and UBSan: tests" ctest --preset asan
+  stage "AddressSanitizer and UBSan: tests" ctest --preset asan -j 2
   TRIBUTARY_FUZZ_BUILT=1 stage "fuzz targets, $fuzz_seconds s each" \
     tests/fuzz/run.sh "$fuzz_seconds"
   stage "ThreadSanitizer: build" bash -c 'cmake --preset tsan > /dev/null &&
@@ -51,7 +50,7 @@ if [ $sanitizers = 1 ]; then
     - "${tsan_tests[@]}"
   rm -rf build/tsan/races
   mkdir build/tsan/races
-  stage "ThreadSanitizer: tests" ctest --preset tsan \
+  stage "ThreadSanitizer: tests" ctest --preset tsan -j 2 \
     -R "^($(IFS='|'; echo "${tsan_tests[*]}")|races_test)\$"
   stage "ThreadSanitizer: reports" tests/sanitizers/races.py build/tsan/races
 fi
