@@ -52,6 +52,8 @@ endif()
 if(TRIBUTARY_SANITIZER)
   target_compile_options(tributary_sanitizers INTERFACE
     -fsanitize=${TRIBUTARY_SANITIZER} -fno-omit-frame-pointer
+    # GCC says this itself; Clang has another way.
+    $<$<CXX_COMPILER_ID:Clang>:-D__SANITIZE_ADDRESS__=1>
     # GCC finds overflows that are none in code that it instruments itself.
     $<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overflow>)
   target_link_options(tributary_sanitizers INTERFACE
