@@ -170,9 +170,8 @@ StatusOr<int> ApproveReport(const Home& home, const std::string& contribution,
   if (static_cast<size_t>(count) < consent.approvals.size()) {
     return FailedPrecondition(
         "contributions/{}: one key has approved under two of the names {}; "
-        "each "
-        "person has a key of their own, and who took the wrong one approves "
-        "again first",
+        "each person has a key of their own, and who took the wrong one "
+        "approves again first",
         contribution, consent.Names());
   }
 

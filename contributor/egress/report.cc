@@ -128,8 +128,7 @@ std::string LossesText(const Json& losses) {
           anchor["text"] == own["text"]) {
         text += fmt::format(
             "  {}: {:.4f} nats per token with the anchor alone, {:.4f} with "
-            "the "
-            "expert ({} tokens)\n",
+            "the expert ({} tokens)\n",
             anchor["text"] == "own" ? "own held-out text" : "public text",
             anchor["log_loss"].get<double>(), own["log_loss"].get<double>(),
             own["tokens"].get<int64_t>());
