@@ -52,10 +52,15 @@ endif()
 if(TRIBUTARY_SANITIZER)
   target_compile_options(tributary_sanitizers INTERFACE
     -fsanitize=${TRIBUTARY_SANITIZER} -fno-omit-frame-pointer
-    # GCC says this itself; Clang has another way.
-    $<$<CXX_COMPILER_ID:Clang>:-D__SANITIZE_ADDRESS__=1>
     # GCC finds overflows that are none in code that it instruments itself.
     $<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overflow>)
   target_link_options(tributary_sanitizers INTERFACE
     -fsanitize=${TRIBUTARY_SANITIZER})
+  # GCC defines these macros itself; Clang has another way.
+  foreach(kind IN ITEMS address thread)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND TRIBUTARY_SANITIZER MATCHES ${kind})
+      string(TOUPPER ${kind} macro)
+      target_compile_definitions(tributary_sanitizers INTERFACE __SANITIZE_${macro}__=1)
+    endif()
+  endforeach()
 endif()

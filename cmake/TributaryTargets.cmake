@@ -3,15 +3,11 @@
 # names of file scope: they are compiled one by one.
 set(TRIBUTARY_SEPARATE_FILES
   tributary_crypto tributary_kernels tributary_manifest
-  tributary_contributor_calibration tributary_contributor_commands
-  tributary_contributor_data tributary_contributor_importance
-  tributary_contributor_pipeline tributary_contributor_pruning
-  tributary_coordinator_commands tributary_coordinator_export
-  tributary_coordinator_report tributary_coordinator_storage
-  tributary_coordinator_worker tributary_benchmarks_torch
-  tributary_benchmarks_upload contributor_cache_test contributor_calibration_test
-  contributor_data_test contributor_pruning_test contributor_training_test
-  coordinator_blob_test manifest_test)
+  tributary_contributor_calibration tributary_contributor_data
+  tributary_contributor_importance tributary_contributor_pruning
+  tributary_benchmarks_torch tributary_benchmarks_upload contributor_cache_test
+  contributor_calibration_test contributor_data_test contributor_pruning_test
+  contributor_training_test coordinator_blob_test manifest_test)
 
 function(tributary_batches target)
   if(target IN_LIST TRIBUTARY_SEPARATE_FILES)

@@ -72,6 +72,9 @@ class Selection:
         """Texts that `other` has chosen are not chosen here."""
         self._seen |= other._seen
 
+    def leave_out_texts(self, texts) -> None:
+        self._seen.update(hashlib.sha256(text.encode()).digest() for text in texts)
+
     def choose(self, name: str, documents: list, count: int) -> list:
         """`count` texts of `documents`, [(name, text)]."""
         def order(document):

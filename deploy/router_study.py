@@ -22,7 +22,7 @@ from router_study import federation, report, texts
 from router_study.worker import OutOfTime, WorkerError, Workers
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PARTS = ("main", "ridge", "tuned", "doubles", "rows", "trained", "seed2")
+PARTS = ("main", "ridge", "tuned", "doubles", "rows", "trained", "seed2", "own", "many")
 
 
 def study(workers: Workers, options, found: report.Report, more: dict) -> None:
@@ -39,7 +39,7 @@ def study(workers: Workers, options, found: report.Report, more: dict) -> None:
     if "tuned" in options.parts:
         losses, more["tuning"] = parts.tuned(cells, experts, epochs=1, windows_per_domain=4)
         found.add(losses, own)
-    if "doubles" in options.parts:
+    if {"doubles", "many"} & set(options.parts):
         doubled, losses = parts.doubles(cells, experts)
         found.add(losses, parts.own(doubled))
     if "rows" in options.parts:
@@ -48,9 +48,16 @@ def study(workers: Workers, options, found: report.Report, more: dict) -> None:
         trained, losses = parts.trained_rows(cells)
         found.add(losses, own)
         more["trained_own"] = parts.own(trained)
-    if "seed2" in options.parts:
+    if {"seed2", "many"} & set(options.parts):
         others, losses = parts.another_seed(cells)
         found.add(losses, parts.own(others))
+    if "own" in options.parts:
+        for refitted, losses in parts.own_rows(cells, experts):
+            found.add(losses, parts.own(refitted))
+    if "many" in options.parts:
+        texts.make_more(corpora, options.anchor / "tokenizer.json", 32, 16)
+        crowd, losses = parts.many(cells, doubled, others)
+        found.add(losses, parts.own(crowd))
 
 
 def main() -> int:

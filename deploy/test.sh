@@ -54,6 +54,6 @@ if [ $sanitizers = 1 ]; then
     -R "^($(IFS='|'; echo "${tsan_tests[*]}")|races_test)\$"
   stage "ThreadSanitizer: reports" tests/sanitizers/races.py build/tsan/races
 fi
-cmake --preset "$preset"
-cmake --build --preset "$preset"
+stage "build, preset $preset" \
+  bash -c 'cmake --preset "$1" && cmake --build --preset "$1"' - "$preset"
 ctest --preset "$preset" "$@"

@@ -211,32 +211,6 @@ float MaxOf(const float* x, int64_t n) {
 }
 
 TRIBUTARY_VECTOR_CLONES
-double SumOfExponentials(const float* x, float shift, int64_t n) {
-  // Blocks summed in fp32 lanes, the blocks in fp64.
-  constexpr int64_t kBlock = 1024;
-  double total = 0;
-  for (int64_t begin = 0; begin < n; begin += kBlock) {
-    const int64_t end = std::min(n, begin + kBlock);
-    float lanes[kLanes] = {};
-    int64_t i = begin;
-    for (; i + kLanes <= end; i += kLanes) {
-      for (int64_t j = 0; j < kLanes; ++j) {
-        lanes[j] += Exp(x[i + j] - shift);
-      }
-    }
-    for (; i < end; ++i) {
-      lanes[0] += Exp(x[i] - shift);
-    }
-    float sum = 0;
-    for (float lane : lanes) {
-      sum += lane;
-    }
-    total += sum;
-  }
-  return total;
-}
-
-TRIBUTARY_VECTOR_CLONES
 MaxAndSum SumOfExponentials(const float* x, int64_t n) {
   // Blocks that stay in the first cache: the largest of a block, then its sum;
   // a new largest scales what was summed before.

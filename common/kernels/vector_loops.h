@@ -47,8 +47,6 @@ void SiluProductBf16Row(uint16_t* gate, const uint16_t* up, int64_t n);
 // sum x_i w_i with w in bf16
 float DotWithBf16(const float* x, const uint16_t* w, int64_t n);
 float MaxOf(const float* x, int64_t n);
-// sum exp(x_i - shift), relative error below 1e-6.
-double SumOfExponentials(const float* x, float shift, int64_t n);
 // The largest element, and the sum of exp(x_i - largest) (relative error below
 // 1e-6), in one pass over memory.
 struct MaxAndSum {

@@ -12,6 +12,12 @@ void AddModelTasks(TaskRegistry& registry);
 // The plain form of a message.
 model::Source FromProto(const job::ModelSource& source);
 
+// A field's value, or `standard` where it is not set.
+template <typename T>
+T Or(T value, T standard) {
+  return value != T() ? value : standard;
+}
+
 // Loads a model in the precision that the message names.
 StatusOr<model::CausalLm> LoadModel(const job::ModelSource& source,
                                     const TaskContext& context);

@@ -38,6 +38,13 @@ class TaskContext {
   void Report(double fraction, std::string_view message) const {
     report_(fraction, message);
   }
+  // Report as a function, for options that take one; this context must outlive
+  // it.
+  auto reporter() const {
+    return [this](double fraction, const std::string& message) {
+      Report(fraction, message);
+    };
+  }
 
   const job::Job& job;
   const std::filesystem::path output_directory;

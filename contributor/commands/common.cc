@@ -10,7 +10,7 @@ namespace {
 
 using nlohmann::json;
 
-json ToJson(const v1::Decision& decision) {
+json DecisionJson(const v1::Decision& decision) {
   json gates = json::array();
   for (const v1::GateResult& gate : decision.gates()) {
     json measurements = json::array();
@@ -85,7 +85,7 @@ json ToJson(const v1::Contribution& contribution) {
                 {"create_time_s", contribution.create_time_s()},
                 {"update_time_s", contribution.update_time_s()}};
   value["decision"] = contribution.has_decision()
-                          ? ToJson(contribution.decision())
+                          ? DecisionJson(contribution.decision())
                           : json(nullptr);
   value["withdrawal"] = contribution.withdrawal().empty()
                             ? json(nullptr)

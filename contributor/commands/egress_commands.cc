@@ -43,8 +43,7 @@ Status Show(const cli::CommandContext& context) {
     return approved.status();
   }
   text += approved.ok() ? "\nApproved by " + approved->approver()
-                        : "\nNot approved yet: " +
-                              std::string(approved.status().message());
+                        : "\n" + std::string(approved.status().message());
   ASSIGN_OR_RETURN(nlohmann::json value, ParseReport(report));
   value["approved"] = approved.ok();
   value["approver"] = approved.ok() ? nlohmann::json(approved->approver())

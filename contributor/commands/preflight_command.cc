@@ -307,7 +307,7 @@ class Preflight {
   std::optional<TrainingShape> shape_;
 };
 
-struct Options {
+struct PreflightOptions {
   std::string retry_for = kShortRetry;
   std::string report;
 };
@@ -334,7 +334,7 @@ nlohmann::json ShareablePart(const Session& session,
 }
 
 Status RunPreflight(const cli::CommandContext& context,
-                    const Options& options) {
+                    const PreflightOptions& options) {
   ASSIGN_OR_RETURN(const auto session, OpenSession(context, options.retry_for));
   Preflight preflight(*session);
   const std::vector<Check> checks = preflight.Run();
@@ -378,7 +378,7 @@ Status RunPreflight(const cli::CommandContext& context,
 }  // namespace
 
 void AddPreflightCommand(cli::CommandLine& line) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PreflightOptions>();
   CLI::App* command = line.AddCommand(
       line.app(), "preflight",
       "Check identity, data, coordinator, clock, anchor, line, disk, memory "

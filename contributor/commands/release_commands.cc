@@ -10,7 +10,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct ReleaseOptions {
   std::string name = "latest";
   std::string output;
   std::string retry_for = kShortRetry;
@@ -41,7 +41,8 @@ Status MarkCopies(const cli::CommandContext& context, Session& session) {
   return absl::OkStatus();
 }
 
-Status Fetch(const cli::CommandContext& context, const Options& options) {
+Status Fetch(const cli::CommandContext& context,
+             const ReleaseOptions& options) {
   ASSIGN_OR_RETURN(const auto session, OpenSession(context, options.retry_for));
   std::error_code error;
   const fs::path output =
@@ -86,7 +87,7 @@ Status Fetch(const cli::CommandContext& context, const Options& options) {
   return absl::OkStatus();
 }
 
-Status List(const cli::CommandContext& context, const Options& options) {
+Status List(const cli::CommandContext& context, const ReleaseOptions& options) {
   ASSIGN_OR_RETURN(const auto session, OpenSession(context, options.retry_for));
   ASSIGN_OR_RETURN(const std::vector<v1::Release> releases,
                    session->client().ListReleases());
@@ -107,7 +108,7 @@ Status List(const cli::CommandContext& context, const Options& options) {
 }  // namespace
 
 void AddReleaseCommands(cli::CommandLine& line) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ReleaseOptions>();
   CLI::App& group = *line.AddGroup("release", "Published merges");
   CLI::App* fetch = line.AddCommand(
       group, "fetch",

@@ -11,7 +11,7 @@
 namespace tributary::contributor {
 namespace {
 
-struct Options {
+struct WithdrawCommandOptions {
   std::string name;
   std::string file;
   std::string retry_for = "60s";
@@ -42,7 +42,7 @@ std::string Describe(const v1::Withdrawal& withdrawal) {
 // A signed request instead of a call: for a site whose certificate has ended
 // or that cannot reach the coordinator.
 Status WriteRequest(const cli::CommandContext& context,
-                    const Options& options) {
+                    const WithdrawCommandOptions& options) {
   const Home home(context.home);
   ASSIGN_OR_RETURN(const Identity identity, LoadIdentity(home));
   ASSIGN_OR_RETURN(const config::ContributorConfig config,
@@ -66,7 +66,8 @@ Status WriteRequest(const cli::CommandContext& context,
   return absl::OkStatus();
 }
 
-Status RunWithdraw(const cli::CommandContext& context, const Options& options) {
+Status RunWithdraw(const cli::CommandContext& context,
+                   const WithdrawCommandOptions& options) {
   if (!options.request_file.empty()) {
     return WriteRequest(context, options);
   }
@@ -186,7 +187,8 @@ void PrintReceipt(const cli::Output& output,
       value);
 }
 
-Status Verify(const cli::CommandContext& context, const Options& options) {
+Status Verify(const cli::CommandContext& context,
+              const WithdrawCommandOptions& options) {
   ASSIGN_OR_RETURN(const Identity identity, LoadIdentity(Home(context.home)));
   ASSIGN_OR_RETURN(const std::string text, ReadFile(options.file, 64 << 20));
   StatusOr<VerifiedReceipt> receipt = VerifyReceipt(text, identity);
@@ -204,7 +206,7 @@ Status Verify(const cli::CommandContext& context, const Options& options) {
 }  // namespace
 
 void AddWithdrawCommands(cli::CommandLine& line) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<WithdrawCommandOptions>();
   CLI::App* withdraw = line.AddCommand(
       line.app(), "withdraw",
       "Opt out: releases with the expert are no longer served, its bytes are "

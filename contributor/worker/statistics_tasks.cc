@@ -1,6 +1,7 @@
 #include "common/model/errors.h"
 #include "common/model/load.h"
 #include "common/model/runtime.h"
+#include "common/worker/model_tasks.h"
 #include "contributor/calibration/calibrate.h"
 #include "contributor/calibration/fit_router.h"
 #include "contributor/data/prepare_text.h"
@@ -19,12 +20,6 @@ constexpr int64_t kDefaultWindowTokens = 256;
 std::vector<std::filesystem::path> Paths(
     const google::protobuf::RepeatedPtrField<std::string>& paths) {
   return {paths.begin(), paths.end()};
-}
-
-// `value`, or `otherwise` for 0.
-template <typename T>
-T Or(T value, T otherwise) {
-  return value == 0 ? otherwise : value;
 }
 
 // Reports and asks whether to go on.
@@ -50,8 +45,8 @@ Status RunPrepareText(const job::Task& task, const TaskContext& context,
            .heldout_paths = Paths(request.heldout_paths()),
            .text_field =
                request.text_field().empty() ? "text" : request.text_field(),
-           .window_tokens =
-               Or<int64_t>(request.window_tokens(), kDefaultWindowTokens),
+           .window_tokens = worker::Or<int64_t>(request.window_tokens(),
+                                                kDefaultWindowTokens),
            .max_train_windows = request.max_train_windows(),
            .max_heldout_windows = request.max_heldout_windows(),
            .max_windows_per_document = request.max_windows_per_document(),
@@ -61,8 +56,8 @@ Status RunPrepareText(const job::Task& task, const TaskContext& context,
            .min_documents = request.min_documents(),
            .min_tokens = request.min_tokens(),
            .cache_directory = request.token_cache_directory(),
-           .max_cache_bytes =
-               Or<uint64_t>(request.max_token_cache_bytes(), 8ull << 30),
+           .max_cache_bytes = worker::Or<uint64_t>(
+               request.max_token_cache_bytes(), 8ull << 30),
            .threads = context.threads,
            .report = Reporter(context, "reading text")},
           path));
@@ -81,8 +76,8 @@ Status RunPrepareText(const job::Task& task, const TaskContext& context,
 }
 
 // The anchor, with the expert whose channels are scored when there is one.
-StatusOr<model::CausalLm> CalibratedModel(const TaskContext& context,
-                                          const job::Calibrate& request) {
+StatusOr<model::CausalLm> CalibratedModel(
+    const TaskContext& context, const job::Calibrate& request) {
   ASSIGN_OR_RETURN(model::CausalLm lm,
                    SharedAnchor(context, request.model_directory(), 0));
   if (request.expert_path().empty()) {
@@ -110,7 +105,7 @@ Status RunCalibrate(const job::Task& task, const TaskContext& context,
       .write_sums = request.write_sums(),
       .router_path = request.router_path(),
       .shard = request.shard(),
-      .shards = Or<int64_t>(request.shards(), 1)};
+      .shards = worker::Or<int64_t>(request.shards(), 1)};
   if (!request.formulas().empty()) {
     options.formulas.clear();
     for (const int formula : request.formulas()) {
@@ -163,11 +158,11 @@ Status RunFitRouter(const job::Task& task, const TaskContext& context,
   if (request.method() == job::FitRouter::CLOSED_FORM) {
     fit.method = DiscriminantOptions::Method::kClosedForm;
   }
-  fit.target = Or(request.target(), fit.target);
-  fit.prose_weight = Or(request.prose_weight(), fit.prose_weight);
-  fit.l2 = Or(request.l2(), fit.l2);
-  fit.ridge = Or(request.ridge(), fit.ridge);
-  fit.iterations = Or<int>(request.iterations(), fit.iterations);
+  fit.target = worker::Or(request.target(), fit.target);
+  fit.prose_weight = worker::Or(request.prose_weight(), fit.prose_weight);
+  fit.l2 = worker::Or(request.l2(), fit.l2);
+  fit.ridge = worker::Or(request.ridge(), fit.ridge);
+  fit.iterations = worker::Or<int>(request.iterations(), fit.iterations);
   auto* message = result->mutable_fit_router();
   message->set_router_path(context.output_directory / "router.safetensors");
   message->set_unfolded_path(context.output_directory /

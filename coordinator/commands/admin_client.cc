@@ -6,14 +6,13 @@
 #include "common/rpc/channel.h"
 #include "common/rpc/credentials.h"
 #include "common/rpc/status_conversion.h"
+#include "coordinator/storage/home.h"
 
 namespace tributary::coordinator {
 namespace fs = std::filesystem;
 namespace {
 
 constexpr auto kCallTimeout = std::chrono::seconds(30);
-constexpr uint64_t kMaxAddressBytes = 1024;
-
 StatusOr<std::string> ReadAddress(const fs::path& home) {
   std::error_code error;
   if (!fs::exists(home / "coordinator.textproto", error)) {
@@ -21,7 +20,8 @@ StatusOr<std::string> ReadAddress(const fs::path& home) {
         "{}: no coordinator home; make one with `tributary-coordinator init`",
         home.string());
   }
-  StatusOr<std::string> text = ReadFile(home / "address", kMaxAddressBytes);
+  StatusOr<std::string> text =
+      ReadFile(home / "address", Home::kMaxAddressBytes);
   if (!text.ok()) {
     return Unavailable(
         "no server runs on {} (it has no address file); start it with "

@@ -73,7 +73,7 @@ Status Publish(const PublishOptions& options,
   return absl::OkStatus();
 }
 
-Status List(const cli::CommandContext& context) {
+Status ListAnchors(const cli::CommandContext& context) {
   ASSIGN_OR_RETURN(const auto client, AdminClient::Connect(context.home));
   ASSIGN_OR_RETURN(
       const auto anchors,
@@ -120,7 +120,8 @@ void AddAnchorCommands(cli::CommandLine& command_line) {
                    "CLASS=PATH (repeatable): prose is what the anchor should "
                    "keep, heldout is for evaluation, all others are background")
       ->required();
-  command_line.AddCommand(group, "list", "All anchors, newest first", List);
+  command_line.AddCommand(group, "list", "All anchors, newest first",
+                          ListAnchors);
 }
 
 }  // namespace tributary::coordinator

@@ -60,7 +60,7 @@ Status CheckPresent(const std::vector<MissingBlob>& missing) {
       missing.size(), list);
 }
 
-Status Verify(bool content, const cli::CommandContext& context) {
+Status VerifyLog(bool content, const cli::CommandContext& context) {
   const Home home(context.home);
   ASSIGN_OR_RETURN(const auto database,
                    Database::Open(home.database(), Database::Mode::kReadOnly));
@@ -93,13 +93,14 @@ Status Verify(bool content, const cli::CommandContext& context) {
   return absl::OkStatus();
 }
 
-struct ListOptions {
+struct RecordListOptions {
   std::string subject;
   int64_t from = 0;
   int64_t limit = 0;  // 0: all
 };
 
-Status List(const ListOptions& options, const cli::CommandContext& context) {
+Status ListRecords(const RecordListOptions& options,
+                   const cli::CommandContext& context) {
   ASSIGN_OR_RETURN(const auto client, AdminClient::Connect(context.home));
   v1::ListAuditRecordsRequest request;
   request.set_page_size(kPageSize);
@@ -135,11 +136,11 @@ Status List(const ListOptions& options, const cli::CommandContext& context) {
 }
 
 void AddListCommand(cli::CommandLine& command_line, CLI::App& group) {
-  auto options = std::make_shared<ListOptions>();
+  auto options = std::make_shared<RecordListOptions>();
   CLI::App* list =
       command_line.AddCommand(group, "list", "The records, oldest first",
                               [options](const cli::CommandContext& context) {
-                                return List(*options, context);
+                                return ListRecords(*options, context);
                               });
   list->add_option("--subject", options->subject,
                    "Only records about this resource, such as contributions/a");
@@ -159,7 +160,7 @@ void AddAuditCommands(cli::CommandLine& command_line) {
       group, "verify",
       "Follow the chain of the audit log to its end and look for every blob",
       [content](const cli::CommandContext& context) {
-        return Verify(*content, context);
+        return VerifyLog(*content, context);
       });
   verify->add_flag("--content", *content, "Read and hash every blob too");
   AddListCommand(command_line, group);

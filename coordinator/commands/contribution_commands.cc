@@ -13,7 +13,7 @@
 namespace tributary::coordinator {
 namespace {
 
-std::string FullName(const std::string& name) {
+std::string ContributionName(const std::string& name) {
   return manifest::FullResourceName(manifest::Collection::kContributions, name);
 }
 
@@ -59,12 +59,13 @@ std::string Describe(const v1::Contribution& contribution) {
   return text;
 }
 
-struct ListOptions {
+struct ContributionListOptions {
   std::string state;
   std::string contributor;
 };
 
-v1::ListAllContributionsRequest RequestFor(const ListOptions& options) {
+v1::ListAllContributionsRequest RequestFor(
+    const ContributionListOptions& options) {
   v1::ListAllContributionsRequest request;
   std::string filter;
   if (!options.state.empty()) {
@@ -80,7 +81,8 @@ v1::ListAllContributionsRequest RequestFor(const ListOptions& options) {
   return request;
 }
 
-Status List(const ListOptions& options, const cli::CommandContext& context) {
+Status ListContributions(const ContributionListOptions& options,
+                         const cli::CommandContext& context) {
   ASSIGN_OR_RETURN(const auto client, AdminClient::Connect(context.home));
   ASSIGN_OR_RETURN(
       const auto contributions,
@@ -105,9 +107,10 @@ Status List(const ListOptions& options, const cli::CommandContext& context) {
   return absl::OkStatus();
 }
 
-Status Show(const std::string& name, const cli::CommandContext& context) {
+Status ShowContribution(const std::string& name,
+                        const cli::CommandContext& context) {
   v1::GetContributionRequest request;
-  request.set_name(FullName(name));
+  request.set_name(ContributionName(name));
   ASSIGN_OR_RETURN(const auto client, AdminClient::Connect(context.home));
   ASSIGN_OR_RETURN(
       const v1::Contribution contribution,
@@ -121,7 +124,7 @@ Status Decide(const std::string& name, v1::Decision::Outcome outcome,
               const std::string& reason, const cli::CommandContext& context) {
   v1::DecideContributionRequest request;
   request.set_request_id(RandomUuid());
-  request.set_name(FullName(name));
+  request.set_name(ContributionName(name));
   request.set_outcome(outcome);
   request.set_reason(reason);
   ASSIGN_OR_RETURN(const auto client, AdminClient::Connect(context.home));
@@ -164,11 +167,11 @@ void AddDecision(cli::CommandLine& command_line, CLI::App& group,
 void AddContributionCommands(cli::CommandLine& command_line) {
   CLI::App& group =
       *command_line.AddGroup("contribution", "Experts and their admission");
-  auto filter = std::make_shared<ListOptions>();
+  auto filter = std::make_shared<ContributionListOptions>();
   CLI::App* list =
       command_line.AddCommand(group, "list", "Contributions, newest first",
                               [filter](const cli::CommandContext& context) {
-                                return List(*filter, context);
+                                return ListContributions(*filter, context);
                               });
   list->add_option("--state", filter->state,
                    "Only those in that state, such as QUARANTINED");
@@ -178,7 +181,7 @@ void AddContributionCommands(cli::CommandLine& command_line) {
   CLI::App* show = command_line.AddCommand(
       group, "show", "A contribution with its decision and numbers",
       [shown](const cli::CommandContext& context) {
-        return Show(*shown, context);
+        return ShowContribution(*shown, context);
       });
   show->add_option("name", *shown, "Name of the contribution")->required();
 

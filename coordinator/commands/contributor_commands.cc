@@ -49,7 +49,7 @@ Status Invite(const InviteOptions& options,
   return absl::OkStatus();
 }
 
-Status List(const cli::CommandContext& context) {
+Status ListContributors(const cli::CommandContext& context) {
   ASSIGN_OR_RETURN(const auto client, AdminClient::Connect(context.home));
   ASSIGN_OR_RETURN(
       const auto contributors,
@@ -113,7 +113,8 @@ Status Uninvite(const std::string& id, const cli::CommandContext& context) {
   return absl::OkStatus();
 }
 
-Status Revoke(const std::string& id, const cli::CommandContext& context) {
+Status RevokeContributor(const std::string& id,
+                         const cli::CommandContext& context) {
   v1::RevokeContributorRequest request;
   request.set_request_id(RandomUuid());
   request.set_name(
@@ -147,7 +148,7 @@ void AddContributorCommands(cli::CommandLine& command_line) {
   invite->add_option("--expires", options->expires, "How long it can be used")
       ->capture_default_str();
   invite->add_option("--output", options->output, "File to write")->required();
-  command_line.AddCommand(group, "list", "All contributors", List);
+  command_line.AddCommand(group, "list", "All contributors", ListContributors);
   command_line.AddCommand(group, "invitations",
                           "Invitations that can still be used",
                           ListInvitations);
@@ -163,7 +164,7 @@ void AddContributorCommands(cli::CommandLine& command_line) {
   CLI::App* revoke = command_line.AddCommand(
       group, "revoke", "Refuse a contributor from its next call on",
       [id](const cli::CommandContext& context) {
-        return Revoke(*id, context);
+        return RevokeContributor(*id, context);
       });
   revoke->add_option("id", *id, "Id of the contributor")->required();
 }

@@ -21,13 +21,13 @@
 namespace tributary::coordinator {
 namespace {
 
-constexpr std::chrono::milliseconds kPoll(100);
+constexpr std::chrono::milliseconds kDashboardPoll(100);
 constexpr int kShown = 100;
 constexpr size_t kPasswordBytes = 16;
 // Many readers ask the server no more often than this.
 constexpr double kFreshSeconds = 2;
 
-struct Options {
+struct ServeDashboardOptions {
   std::string listen = "127.0.0.1:8081";
   std::string key_file;
   int refresh_s = 10;
@@ -204,7 +204,8 @@ HttpResponse Answer(const HttpRequest& request, LiveState& live,
   return response;
 }
 
-Status Run(const Options& options, const cli::CommandContext& context) {
+Status ServeDashboard(const ServeDashboardOptions& options,
+                      const cli::CommandContext& context) {
   ASSIGN_OR_RETURN(const auto listen, ParseListenAddress(options.listen));
   ASSIGN_OR_RETURN(std::string key, ReadSecretFile(options.key_file));
   const bool made = key.empty();
@@ -241,7 +242,7 @@ Status Run(const Options& options, const cli::CommandContext& context) {
                          url, options.key_file),
       made ? Json{{"url", url}, {"password", key}} : Json{{"url", url}});
   while (!context.cancellation.IsCancelled()) {
-    std::this_thread::sleep_for(kPoll);
+    std::this_thread::sleep_for(kDashboardPoll);
   }
   log::Info("stopped");
   return absl::OkStatus();
@@ -250,12 +251,12 @@ Status Run(const Options& options, const cli::CommandContext& context) {
 }  // namespace
 
 void AddDashboardCommand(cli::CommandLine& command_line) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ServeDashboardOptions>();
   CLI::App* command = command_line.AddCommand(
       command_line.app(), "dashboard",
       "Show the running server's state in a browser, until SIGTERM or Ctrl-C",
       [options](const cli::CommandContext& context) {
-        return Run(*options, context);
+        return ServeDashboard(*options, context);
       });
   command->add_option("--listen", options->listen, "Address and port; 0: any")
       ->capture_default_str();

@@ -21,14 +21,14 @@ namespace tributary::coordinator {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::chrono::milliseconds kPoll(50);
+constexpr std::chrono::milliseconds kServeModelPoll(50);
 // Beside the requests that are answered: for those that are refused, and for
 // health and metrics.
 constexpr int64_t kSpareConnections = 16;
 // For telling requests that they fail.
 constexpr double kTellSeconds = 10;
 
-struct Options : cli::ModelOptions {
+struct ServeModelOptions : cli::ModelOptions {
   std::string release;
   std::string name;
   std::string listen = "127.0.0.1:8000";
@@ -45,7 +45,8 @@ struct Options : cli::ModelOptions {
 
 // The worker's job. `options.model` names a folder or, with --release, is
 // filled in.
-StatusOr<job::Job> MakeJob(Options& options, const cli::CommandContext& context,
+StatusOr<job::Job> MakeJob(ServeModelOptions& options,
+                           const cli::CommandContext& context,
                            const fs::path& folder) {
   if (options.model.empty() && options.release.empty()) {
     return InvalidArgument("wanted --model DIR or --release NAME");
@@ -80,8 +81,8 @@ StatusOr<job::Job> MakeJob(Options& options, const cli::CommandContext& context,
   return job;
 }
 
-Status Serve(Options options, const std::string& worker_name,
-             const cli::CommandContext& context) {
+Status ServeModel(ServeModelOptions options, const std::string& worker_name,
+                  const cli::CommandContext& context) {
   ASSIGN_OR_RETURN(const auto listen, ParseListenAddress(options.listen));
   ASSIGN_OR_RETURN(const std::string key, ReadSecretFile(options.key_file));
   if (key.empty() && !IsLoopback(listen.first)) {
@@ -134,19 +135,19 @@ Status Serve(Options options, const std::string& worker_name,
       fmt::format("serving {} on http://{}", name, server->address()),
       {{"model", name}, {"url", "http://" + server->address()}});
   while (!context.cancellation.IsCancelled()) {
-    std::this_thread::sleep_for(kPoll);
+    std::this_thread::sleep_for(kServeModelPoll);
   }
   log::Info("draining {} requests", gateway.in_flight());
   gateway.Drain();
   const double end = SystemClock().MonotonicSeconds() + options.drain_s;
   while (gateway.in_flight() > 0 && SystemClock().MonotonicSeconds() < end) {
-    std::this_thread::sleep_for(kPoll);
+    std::this_thread::sleep_for(kServeModelPoll);
   }
   // What is left fails, and is told so: its worker ends.
   worker.Stop(gateway.in_flight() > 0 ? 0 : options.drain_s);
   const double told = SystemClock().MonotonicSeconds() + kTellSeconds;
   while (gateway.in_flight() > 0 && SystemClock().MonotonicSeconds() < told) {
-    std::this_thread::sleep_for(kPoll);
+    std::this_thread::sleep_for(kServeModelPoll);
   }
   server.reset();
   log::Info("stopped");
@@ -157,11 +158,11 @@ Status Serve(Options options, const std::string& worker_name,
 
 void AddModelServeCommand(cli::CommandLine& command_line, CLI::App& model,
                           const std::string& worker_name) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ServeModelOptions>();
   CLI::App* command = command_line.AddCommand(
       model, "serve", "Answer requests of OpenAI's API until SIGTERM or Ctrl-C",
       [options, worker_name](const cli::CommandContext& context) {
-        return Serve(*options, worker_name, context);
+        return ServeModel(*options, worker_name, context);
       });
   CLI::Option* directory = cli::DeclareModelOptions(command, *options);
   directory->required(false);

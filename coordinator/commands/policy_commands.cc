@@ -15,7 +15,7 @@ namespace {
 
 constexpr char kDefault[] = "default";
 
-std::string FullName(const std::string& id) {
+std::string ContributorName(const std::string& id) {
   return manifest::FullResourceName(manifest::Collection::kContributors, id);
 }
 
@@ -39,9 +39,9 @@ std::string Describe(const v1::Contributor& contributor) {
           : kDefault);
 }
 
-Status Show(const std::string& id, const cli::CommandContext& context) {
+Status ShowPolicy(const std::string& id, const cli::CommandContext& context) {
   v1::GetContributorRequest request;
-  request.set_name(FullName(id));
+  request.set_name(ContributorName(id));
   ASSIGN_OR_RETURN(const auto client, AdminClient::Connect(context.home));
   ASSIGN_OR_RETURN(
       const v1::Contributor contributor,
@@ -75,7 +75,7 @@ Status SetPolicy(const PolicyOptions& options,
                  const cli::CommandContext& context) {
   v1::UpdateContributorPolicyRequest request;
   request.set_request_id(RandomUuid());
-  request.set_name(FullName(options.id));
+  request.set_name(ContributorName(options.id));
   v1::ContributorPolicy& policy = *request.mutable_policy();
   const struct {
     const char* option;
@@ -127,7 +127,7 @@ void AddPolicyCommands(cli::CommandLine& command_line, CLI::App& group) {
   CLI::App* show = command_line.AddCommand(
       group, "show", "A contributor, its policy and what it uses",
       [shown](const cli::CommandContext& context) {
-        return Show(*shown, context);
+        return ShowPolicy(*shown, context);
       });
   show->add_option("id", *shown, "Id of the contributor")->required();
 

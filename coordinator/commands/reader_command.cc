@@ -23,9 +23,7 @@ namespace tributary::coordinator {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr uint64_t kMaxAddressBytes = 1024;
-
-struct Options {
+struct ReaderOptions {
   std::string id;
   std::string output;
   int days = 90;
@@ -37,7 +35,7 @@ StatusOr<std::string> DialAddress(const Home& home, const Settings& settings) {
   if (!settings.public_address.empty()) {
     return settings.public_address;
   }
-  StatusOr<std::string> text = ReadFile(home.address(), kMaxAddressBytes);
+  StatusOr<std::string> text = ReadFile(home.address(), Home::kMaxAddressBytes);
   if (!text.ok()) {
     return FailedPrecondition(
         "the server does not run and {} has no public_address; start it or set "
@@ -83,7 +81,7 @@ Status WriteIdentity(const fs::path& folder, const crypto::PrivateKey& key,
   return WriteFileAtomic(folder / "signer.crt.pem", signer);
 }
 
-Status Issue(const Options& options, const cli::CommandContext& context) {
+Status Issue(const ReaderOptions& options, const cli::CommandContext& context) {
   const Home home(context.home);
   RETURN_IF_ERROR(manifest::CheckId("--id", options.id));
   ASSIGN_OR_RETURN(const Settings settings, LoadSettings(home));
@@ -130,7 +128,7 @@ Status Issue(const Options& options, const cli::CommandContext& context) {
   return absl::OkStatus();
 }
 
-Status Revoke(const std::string& id, const cli::CommandContext& context) {
+Status RevokeReader(const std::string& id, const cli::CommandContext& context) {
   v1::RevokeReaderRequest request;
   request.set_request_id(RandomUuid());
   request.set_name(
@@ -168,7 +166,7 @@ Status ListRevoked(const cli::CommandContext& context) {
 }  // namespace
 
 void AddReaderCommand(cli::CommandLine& command_line) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ReaderOptions>();
   CLI::App* group = command_line.AddGroup(
       "reader", "Those who read anchors and releases only");
   CLI::App* issue = command_line.AddCommand(
@@ -185,7 +183,7 @@ void AddReaderCommand(cli::CommandLine& command_line) {
   CLI::App* revoke = command_line.AddCommand(
       *group, "revoke", "Refuse a reader from its next call on",
       [revoked](const cli::CommandContext& context) {
-        return Revoke(*revoked, context);
+        return RevokeReader(*revoked, context);
       });
   revoke->add_option("id", *revoked, "Id of the reader")->required();
   command_line.AddCommand(*group, "revoked", "Readers that are refused",

@@ -92,7 +92,7 @@ Status Build(const std::string& router, bool wait,
   return absl::OkStatus();
 }
 
-Status List(const cli::CommandContext& context) {
+Status ListReleases(const cli::CommandContext& context) {
   ASSIGN_OR_RETURN(const auto client, AdminClient::Connect(context.home));
   ASSIGN_OR_RETURN(
       const auto releases,
@@ -114,7 +114,8 @@ Status List(const cli::CommandContext& context) {
   return absl::OkStatus();
 }
 
-Status Show(const std::string& name, const cli::CommandContext& context) {
+Status ShowRelease(const std::string& name,
+                   const cli::CommandContext& context) {
   ASSIGN_OR_RETURN(const auto client, AdminClient::Connect(context.home));
   ASSIGN_OR_RETURN(const v1::Release release, Get(*client, name));
   context.output.Print(Describe(release), MessageJson(release));
@@ -141,12 +142,13 @@ CLI::App& AddReleaseCommands(cli::CommandLine& command_line) {
                    "the configuration)")
       ->check(CLI::IsMember({"discriminant", "trained", "ridge", "tuned"}));
   build->add_flag("--wait", options->wait, "Wait until it is published");
-  command_line.AddCommand(group, "list", "All releases, newest first", List);
+  command_line.AddCommand(group, "list", "All releases, newest first",
+                          ListReleases);
   auto name = std::make_shared<std::string>("latest");
   CLI::App* show = command_line.AddCommand(
       group, "show", "A release, its experts and evaluations",
       [name](const cli::CommandContext& context) {
-        return Show(*name, context);
+        return ShowRelease(*name, context);
       });
   show->add_option("name", *name, "Number or 'latest'")->capture_default_str();
   return group;

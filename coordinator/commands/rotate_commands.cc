@@ -35,11 +35,10 @@ std::string Describe(const v1::TrustState& state) {
 }
 
 template <typename Request>
-Status Run(const cli::CommandContext& context,
-           grpc::Status (v1::TrustService::Stub::*method)(grpc::ClientContext*,
-                                                          const Request&,
-                                                          v1::TrustState*),
-           const Request& request, const std::string& done) {
+Status RunRotation(const cli::CommandContext& context,
+                   grpc::Status (v1::TrustService::Stub::*method)(
+                       grpc::ClientContext*, const Request&, v1::TrustState*),
+                   const Request& request, const std::string& done) {
   ASSIGN_OR_RETURN(const auto client, AdminClient::Connect(context.home));
   ASSIGN_OR_RETURN(const v1::TrustState state,
                    client->Call(client->trust(), method, request));
@@ -59,9 +58,9 @@ void AddCaCommands(cli::CommandLine& command_line, CLI::App& group) {
       [](const cli::CommandContext& context) {
         v1::StartCaRotationRequest request;
         request.set_request_id(RandomUuid());
-        return Run(context, &Stub::StartCaRotation, request,
-                   "A new CA issues; both are trusted until `rotate ca "
-                   "finish`. Back up the home now.\n");
+        return RunRotation(context, &Stub::StartCaRotation, request,
+                           "A new CA issues; both are trusted until `rotate ca "
+                           "finish`. Back up the home now.\n");
       });
   auto force = std::make_shared<bool>(false);
   CLI::App* finish = command_line.AddCommand(
@@ -70,10 +69,11 @@ void AddCaCommands(cli::CommandLine& command_line, CLI::App& group) {
         v1::FinishCaRotationRequest request;
         request.set_request_id(RandomUuid());
         request.set_force(*force);
-        return Run(context, &Stub::FinishCaRotation, request,
-                   "The old CA is no longer trusted. Invitations that were "
-                   "not used and homes of readers have to be made again. Back "
-                   "up the home now.\n");
+        return RunRotation(
+            context, &Stub::FinishCaRotation, request,
+            "The old CA is no longer trusted. Invitations that were "
+            "not used and homes of readers have to be made again. Back "
+            "up the home now.\n");
       });
   finish->add_flag("--force", *force,
                    "Although contributors have not renewed: they need new "
@@ -88,8 +88,8 @@ void AddRotateCommands(cli::CommandLine& command_line) {
   command_line.AddCommand(group, "status",
                           "Certificates, and how far a change of the CA is",
                           [](const cli::CommandContext& context) {
-                            return Run(context, &Stub::GetTrustState,
-                                       v1::GetTrustStateRequest(), "");
+                            return RunRotation(context, &Stub::GetTrustState,
+                                               v1::GetTrustStateRequest(), "");
                           });
   command_line.AddCommand(
       group, "server",
@@ -97,8 +97,8 @@ void AddRotateCommands(cli::CommandLine& command_line) {
       [](const cli::CommandContext& context) {
         v1::RotateServerKeyRequest request;
         request.set_request_id(RandomUuid());
-        return Run(context, &Stub::RotateServerKey, request,
-                   "The server has a new key.\n");
+        return RunRotation(context, &Stub::RotateServerKey, request,
+                           "The server has a new key.\n");
       });
   AddCaCommands(command_line, group);
 }

@@ -7,6 +7,7 @@
 #include "common/base/log.h"
 #include "coordinator/admission/task_runner.h"
 #include "coordinator/commands/config_file.h"
+#include "coordinator/release/router_modes.h"
 #include "coordinator/service/server.h"
 
 namespace tributary::coordinator {
@@ -14,9 +15,17 @@ namespace {
 
 constexpr std::chrono::milliseconds kPoll(100);
 
-Status Serve(const cli::CommandContext& context) {
+Status ServeCoordinator(const cli::CommandContext& context) {
   const Home home(context.home);
   ASSIGN_OR_RETURN(Settings settings, LoadSettings(home));
+  const std::string mode = settings.routing.mode;
+  if (const std::string_view caution = RouterModeCaution(mode);
+      !caution.empty()) {
+    log::Warning(
+        "routing.mode \"{}\" suits a release of one expert: with several "
+        "domains {} (docs/routers.md); \"discriminant\" is the default",
+        mode, caution);
+  }
   ASSIGN_OR_RETURN(
       std::unique_ptr<TaskRunner> runner,
       WorkerTaskRunner::Create(settings.worker, home.root() / "worker.log"));
@@ -41,7 +50,7 @@ void AddServeCommand(cli::CommandLine& command_line) {
   command_line.AddCommand(
       command_line.app(), "serve",
       "Run the coordinator until SIGTERM or Ctrl-C; writes HOME/address",
-      Serve);
+      ServeCoordinator);
 }
 
 }  // namespace tributary::coordinator

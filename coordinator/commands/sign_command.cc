@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct SignOptions {
   std::string folder;
   std::string output;
 };
@@ -30,13 +30,12 @@ std::vector<std::string> IgnoredIn(const fs::path& folder,
              : std::vector<std::string>{relative.generic_string()};
 }
 
-Status Sign(const Options& options, const cli::CommandContext& context) {
+Status Sign(const SignOptions& options, const cli::CommandContext& context) {
   ASSIGN_OR_RETURN(const fs::path folder,
                    cli::ExistingPath(options.folder, "release sign"));
-  const fs::path output =
-      options.output.empty()
-          ? folder / manifest::kModelSignatureFile
-          : fs::absolute(options.output).lexically_normal();
+  const fs::path output = options.output.empty()
+                              ? folder / manifest::kModelSignatureFile
+                              : fs::absolute(options.output).lexically_normal();
   const Home home(context.home);
   ASSIGN_OR_RETURN(const crypto::PrivateKey key,
                    crypto::PrivateKey::Load(home.key("signer")));
@@ -69,7 +68,7 @@ Status Sign(const Options& options, const cli::CommandContext& context) {
 }  // namespace
 
 void AddSignCommand(cli::CommandLine& command_line, CLI::App& group) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<SignOptions>();
   CLI::App* sign = command_line.AddCommand(
       group, "sign",
       "Sign every file of a model folder in the OpenSSF Model Signing format",

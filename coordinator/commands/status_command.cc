@@ -7,7 +7,7 @@
 namespace tributary::coordinator {
 namespace {
 
-Status Show(const cli::CommandContext& context) {
+Status ShowStatus(const cli::CommandContext& context) {
   ASSIGN_OR_RETURN(const auto client, AdminClient::Connect(context.home));
   ASSIGN_OR_RETURN(
       const v1::GetStatusResponse status,
@@ -37,7 +37,7 @@ Status Show(const cli::CommandContext& context) {
 
 void AddStatusCommand(cli::CommandLine& command_line) {
   command_line.AddCommand(command_line.app(), "status",
-                          "What the server is doing", Show);
+                          "What the server is doing", ShowStatus);
 }
 
 }  // namespace tributary::coordinator

@@ -45,7 +45,7 @@ std::string Describe(const v1::Withdrawal& withdrawal) {
   return text;
 }
 
-Status List(const cli::CommandContext& context) {
+Status ListWithdrawals(const cli::CommandContext& context) {
   ASSIGN_OR_RETURN(const auto withdrawals, All(context));
   std::vector<std::vector<std::string>> rows = {
       {"NAME", "STATE", "ASKED FOR", "NEW RELEASE"}};
@@ -61,7 +61,8 @@ Status List(const cli::CommandContext& context) {
   return absl::OkStatus();
 }
 
-Status Show(const std::string& name, const cli::CommandContext& context) {
+Status ShowWithdrawal(const std::string& name,
+                      const cli::CommandContext& context) {
   const std::string full =
       manifest::FullResourceName(manifest::Collection::kWithdrawals, name);
   ASSIGN_OR_RETURN(const auto withdrawals, All(context));
@@ -106,7 +107,8 @@ Status Create(const CreateOptions& options,
 
 void AddWithdrawalCommands(cli::CommandLine& command_line) {
   CLI::App& group = *command_line.AddGroup("withdrawal", "Opt-outs");
-  command_line.AddCommand(group, "list", "All withdrawals, newest first", List);
+  command_line.AddCommand(group, "list", "All withdrawals, newest first",
+                          ListWithdrawals);
   auto options = std::make_shared<CreateOptions>();
   CLI::App* create = command_line.AddCommand(
       group, "create", "Withdraw a contribution on its owner's behalf",
@@ -126,7 +128,7 @@ void AddWithdrawalCommands(cli::CommandLine& command_line) {
   CLI::App* show =
       command_line.AddCommand(group, "show", "A withdrawal and its receipts",
                               [name](const cli::CommandContext& context) {
-                                return Show(*name, context);
+                                return ShowWithdrawal(*name, context);
                               });
   show->add_option("name", *name, "Name of the contribution")->required();
 }

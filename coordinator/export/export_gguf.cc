@@ -127,7 +127,7 @@ gguf::Type ExpertType(const std::vector<GgufPart>& parts) {
   return gguf::Type::kF32;
 }
 
-StatusOr<GgufExportResult> Run(const GgufExportOptions& options) {
+StatusOr<GgufExportResult> RunGguf(const GgufExportOptions& options) {
   const auto report = [&](double fraction, const char* message) {
     if (options.on_progress) {
       options.on_progress(fraction, message);
@@ -198,7 +198,7 @@ StatusOr<GgufExportResult> Run(const GgufExportOptions& options) {
 }  // namespace
 
 StatusOr<GgufExportResult> ExportGguf(const GgufExportOptions& options) {
-  return model::CatchTorch([&] { return Run(options); });
+  return model::CatchTorch([&] { return RunGguf(options); });
 }
 
 }  // namespace tributary::coordinator

@@ -14,7 +14,7 @@
 namespace tributary::coordinator {
 namespace {
 
-StatusOr<ExportResult> Run(const ExportOptions& options) {
+StatusOr<ExportResult> RunHuggingFace(const ExportOptions& options) {
   const auto report = [&](double fraction, const char* message) {
     if (options.on_progress) {
       options.on_progress(fraction, message);
@@ -73,7 +73,7 @@ StatusOr<ExportResult> Run(const ExportOptions& options) {
 }  // namespace
 
 StatusOr<ExportResult> ExportHuggingFace(const ExportOptions& options) {
-  return model::CatchTorch([&] { return Run(options); });
+  return model::CatchTorch([&] { return RunHuggingFace(options); });
 }
 
 }  // namespace tributary::coordinator

@@ -24,6 +24,12 @@ using Value = std::variant<uint32_t, int32_t, float, bool, std::string,
                            std::vector<std::string>, std::vector<int32_t>>;
 using Metadata = std::vector<std::pair<std::string, Value>>;
 
+// Tensors begin at multiples of this.
+inline constexpr uint64_t kAlignment = 32;
+constexpr uint64_t Aligned(uint64_t position) {
+  return (position + kAlignment - 1) / kAlignment * kAlignment;
+}
+
 // The element types that are not quantised.
 enum class Type : uint32_t { kF32 = 0, kF16 = 1, kBF16 = 30 };
 

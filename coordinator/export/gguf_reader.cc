@@ -10,7 +10,6 @@
 namespace tributary::coordinator::gguf {
 namespace {
 
-constexpr uint64_t kAlignment = 32;
 constexpr uint64_t kMaxEntries = 1 << 20;
 constexpr uint64_t kMaxDimensions = 4;
 
@@ -172,8 +171,7 @@ Status File::Parse(const std::string& name) {
     return InvalidArgument("{}: its header is damaged or of unknown types",
                            name);
   }
-  const uint64_t begin =
-      (decoder.position() + kAlignment - 1) / kAlignment * kAlignment;
+  const uint64_t begin = Aligned(decoder.position());
   for (auto& [tensor, entry] : index_) {
     auto& [at, offset] = entry;
     if (begin > bytes_.size() || offset > bytes_.size() - begin ||

@@ -10,7 +10,6 @@ namespace tributary::coordinator::gguf {
 namespace {
 
 constexpr uint32_t kVersion = 3;
-constexpr uint64_t kAlignment = 32;
 constexpr size_t kBufferBytes = 1 << 20;
 
 // The type ids of metadata values.
@@ -22,10 +21,6 @@ enum ValueType : uint32_t {
   kString = 8,
   kArray = 9,
 };
-
-uint64_t Aligned(uint64_t position) {
-  return (position + kAlignment - 1) / kAlignment * kAlignment;
-}
 
 // Appends values in the file's form: little-endian, as this machine is.
 class Encoder {

@@ -35,10 +35,10 @@ using model_format::ModelConfig;
 using model_format::ModelType;
 
 constexpr MlpPart kParts[] = {MlpPart::kGate, MlpPart::kUp, MlpPart::kDown};
-constexpr int64_t kComparedWindows = 2;
-constexpr int64_t kComparedLength = 64;
+constexpr int64_t kSplitWindows = 2;
+constexpr int64_t kSplitLength = 64;
 // Of logits: between two computations of one model, and with rounded weights.
-constexpr double kTolerance = 5e-3;
+constexpr double kSplitTolerance = 5e-3;
 constexpr double kRoundedTolerance = 0.5;
 
 // What the dense model that a mixture's trunk belongs to is called.
@@ -242,10 +242,10 @@ class Splitter {
   }
 
   Status CompareWithMixture(const fs::path& folder) {
-    const Tensor ids = at::arange(kComparedWindows * kComparedLength, at::kLong)
+    const Tensor ids = at::arange(kSplitWindows * kSplitLength, at::kLong)
                            .mul(7919)
                            .remainder(anchor_.vocab_size)
-                           .view({kComparedWindows, kComparedLength});
+                           .view({kSplitWindows, kSplitLength});
     const auto logits = [&](const fs::path& path) -> StatusOr<Tensor> {
       ASSIGN_OR_RETURN(const model::CausalLm lm,
                        model::LoadModel(path, options_.load));
@@ -259,7 +259,8 @@ class Splitter {
     ASSIGN_OR_RETURN(const Tensor got, logits(folder));
     result_.max_logit_difference = (got - wanted).abs().max().item<double>();
     result_.compared_tokens = ids.numel();
-    const double allowed = result_.rounded ? kRoundedTolerance : kTolerance;
+    const double allowed =
+        result_.rounded ? kRoundedTolerance : kSplitTolerance;
     if (!(result_.max_logit_difference <= allowed)) {
       return DataLoss(
           "the release's logits differ by {:.3g} from the mixture's, wanted at "

@@ -71,6 +71,18 @@ bool IsRouterMode(std::string_view mode) {
   return mode == kDiscriminantMode || mode == kTrainedMode || MakesRouter(mode);
 }
 
+std::string_view RouterModeCaution(std::string_view mode) {
+  if (mode == kTrainedMode) {
+    return "every row was trained on its owner's text alone and fires on "
+           "everybody's";
+  }
+  if (mode == kRidgeMode) {
+    return "a token's second expert is a stranger about as readily as the "
+           "anchor";
+  }
+  return "";
+}
+
 bool MakesRouter(std::string_view mode) {
   return mode == kRidgeMode || mode == kTunedMode;
 }

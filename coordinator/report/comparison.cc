@@ -69,10 +69,6 @@ class Fields {
   Status status_;
 };
 
-std::string Million(int64_t parameters) {
-  return fmt::format("{:.1f} M", static_cast<double>(parameters) / 1e6);
-}
-
 std::string Percent(double share) {
   return fmt::format("{:.1f} %", 100 * share);
 }
@@ -92,7 +88,7 @@ std::vector<std::string> Verdict(const Comparison& comparison) {
   return lines;
 }
 
-std::string Cell(const Comparison::Loss& loss, bool anchor) {
+std::string LossCell(const Comparison::Loss& loss, bool anchor) {
   std::string cell = fmt::format("{:.4f} <span class=\"soft\">({:.2f})</span>",
                                  loss.log_loss, std::exp(loss.log_loss));
   if (!anchor) {
@@ -191,8 +187,8 @@ std::string ComparisonTable(const Comparison& comparison) {
       }
       row.push_back(std::move(cell));
     }
-    row.push_back(Million(model.total_parameters));
-    row.push_back(Million(model.active_parameters));
+    row.push_back(Millions(model.total_parameters));
+    row.push_back(Millions(model.active_parameters));
   }
   std::vector<size_t> widths(rows[0].size());
   for (const auto& row : rows) {
@@ -233,10 +229,10 @@ PageSection ComparisonSection(const Comparison& comparison) {
                       ? "<b>" + EscapeMarkup(model.label) + "</b>"
                       : EscapeMarkup(model.label));
     for (const Comparison::Loss& loss : model.losses) {
-      row.push_back(Cell(loss, model.id == "anchor"));
+      row.push_back(LossCell(loss, model.id == "anchor"));
     }
-    row.push_back(Million(model.total_parameters));
-    row.push_back(Million(model.active_parameters));
+    row.push_back(Millions(model.total_parameters));
+    row.push_back(Millions(model.active_parameters));
   }
   body += Table("Models made of the same experts", head, rows, 1);
   const std::vector<std::string> verdict = Verdict(comparison);

@@ -20,7 +20,7 @@ std::string Quoted(const std::string& text) {
 }
 
 // Text in a table's cell.
-std::string Cell(const std::string& text) {
+std::string TableCell(const std::string& text) {
   std::string out;
   for (const char c : text) {
     if (c == '|') {
@@ -62,14 +62,14 @@ std::string Summary(const ReleaseFacts& facts, const std::string& licence) {
       Grouped(facts.total_parameters), Grouped(facts.active_parameters),
       Grouped(facts.anchor_parameters),
       licence.empty() ? "its files do not say; ask its publisher"
-                      : Cell(licence));
+                      : TableCell(licence));
   return text +
          "Counted as trained: in this format all experts of a layer have one "
          "width and are padded with zeros, and an expert without weights in a "
          "layer is a copy of the anchor's network there.\n\n";
 }
 
-std::string Experts(const ReleaseFacts& facts) {
+std::string ExpertTable(const ReleaseFacts& facts) {
   std::string text =
       "## Experts\n\n| id | contribution | owner | widths | parameters | how | "
       "training tokens | expert file (SHA-256) |\n| --- | --- | --- | --- | "
@@ -80,7 +80,7 @@ std::string Experts(const ReleaseFacts& facts) {
         "| {} | {} | {} | {} | {} | {} | {} | `{}` |\n", ++id,
         expert.entry.contribution, expert.entry.contributor,
         DescribeWidths(expert.entry.widths), Grouped(expert.parameters),
-        expert.manifest ? Cell(expert.manifest->method.recipe) : "",
+        expert.manifest ? TableCell(expert.manifest->method.recipe) : "",
         expert.manifest ? Grouped(expert.manifest->method.tokens) : "",
         expert.entry.blob.sha256);
   }
@@ -97,14 +97,15 @@ std::string Evaluation(const ReleaseFacts& facts) {
       "by | model | log-loss | perplexity |\n| --- | --- | --- | --- | --- "
       "|\n";
   for (const LossFact& loss : facts.losses) {
-    text += fmt::format("| {} | {} | {} | {:.4f} | {:.2f} |\n", Cell(loss.text),
-                        Cell(loss.evaluator), Cell(loss.model), loss.log_loss,
+    text += fmt::format("| {} | {} | {} | {:.4f} | {:.2f} |\n",
+                        TableCell(loss.text), TableCell(loss.evaluator),
+                        TableCell(loss.model), loss.log_loss,
                         std::exp(loss.log_loss));
   }
   return text + "\n";
 }
 
-std::string Provenance(const ReleaseFacts& facts) {
+std::string ProvenanceText(const ReleaseFacts& facts) {
   std::string text = fmt::format(
       "## Provenance\n\n| | |\n| --- | --- |\n| release manifest (SHA-256) | "
       "`{}` |\n| anchor manifest (SHA-256) | `{}` |\n| router file | `{}` |\n",
@@ -128,8 +129,8 @@ std::string Provenance(const ReleaseFacts& facts) {
 
 std::string ModelCard(const ReleaseFacts& facts, const std::string& licence) {
   const std::string& known = licence.empty() ? facts.anchor_licence : licence;
-  return FrontMatter(facts, known) + Summary(facts, known) + Experts(facts) +
-         Evaluation(facts) + Provenance(facts);
+  return FrontMatter(facts, known) + Summary(facts, known) +
+         ExpertTable(facts) + Evaluation(facts) + ProvenanceText(facts);
 }
 
 }  // namespace tributary::coordinator

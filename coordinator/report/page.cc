@@ -140,4 +140,8 @@ std::string BulletList(const std::vector<std::string>& items) {
   return out + "</ul>\n";
 }
 
+std::string Millions(int64_t parameters) {
+  return fmt::format("{:.1f} M", static_cast<double>(parameters) / 1e6);
+}
+
 }  // namespace tributary::coordinator

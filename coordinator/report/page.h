@@ -3,6 +3,7 @@
 // One self-contained HTML page: no scripts, no network, light and dark, fit for
 // a phone and for paper.
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,5 +41,7 @@ std::string Table(std::string_view caption,
 // A picture (SVG markup) with a caption.
 std::string Figure(std::string_view svg, std::string_view caption);
 std::string BulletList(const std::vector<std::string>& items);
+// "12.3 M" for a number of parameters.
+std::string Millions(int64_t parameters);
 
 }  // namespace tributary::coordinator

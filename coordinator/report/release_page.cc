@@ -24,10 +24,6 @@ std::string Code(const std::string& text) {
   return "<code>" + EscapeMarkup(text) + "</code>";
 }
 
-std::string Million(int64_t parameters) {
-  return fmt::format("{:.1f} M", static_cast<double>(parameters) / 1e6);
-}
-
 std::string Lead(const ReleaseFacts& facts) {
   std::string lead;
   if (!facts.state.empty() && facts.state != "PUBLISHED") {
@@ -44,9 +40,9 @@ std::string Lead(const ReleaseFacts& facts) {
       facts.release.anchor.name));
   std::vector<Tile> tiles = {
       {std::to_string(facts.experts.size()), "experts beside the public one"},
-      {Million(facts.total_parameters), "parameters in all"},
-      {Million(facts.active_parameters), "active per token (average)"},
-      {Million(facts.anchor_parameters), "of the anchor"},
+      {Millions(facts.total_parameters), "parameters in all"},
+      {Millions(facts.active_parameters), "active per token (average)"},
+      {Millions(facts.anchor_parameters), "of the anchor"},
       {"top-" + std::to_string(facts.release.routing.top_k),
        facts.release.routing.mode + " routing"}};
   if (facts.statement) {

@@ -5,11 +5,11 @@
 namespace tributary::coordinator {
 namespace {
 
-constexpr char kSelect[] =
+constexpr char kSelectAnchor[] =
     "SELECT sequence, id, digest, import_digest, manifest_json, "
     "envelope_json, create_time_s FROM anchors ";
 
-AnchorRow ReadRow(Query& query) {
+AnchorRow ReadAnchor(Query& query) {
   return {.sequence = query.Integer(0),
           .id = query.Text(1),
           .digest = query.Text(2),
@@ -22,11 +22,12 @@ AnchorRow ReadRow(Query& query) {
 template <typename... Args>
 std::optional<AnchorRow> FindOne(Transaction& transaction, const char* rest,
                                  const Args&... args) {
-  Query query(transaction, (std::string(kSelect) + rest).c_str(), args...);
+  Query query(transaction, (std::string(kSelectAnchor) + rest).c_str(),
+              args...);
   if (!query.Next()) {
     return std::nullopt;
   }
-  return ReadRow(query);
+  return ReadAnchor(query);
 }
 
 }  // namespace
@@ -52,12 +53,12 @@ std::optional<AnchorRow> AnchorStore::Current() {
 }
 
 std::vector<AnchorRow> AnchorStore::List(int64_t before, int64_t limit) {
-  const std::string sql = std::string(kSelect) +
+  const std::string sql = std::string(kSelectAnchor) +
                           "WHERE sequence < ? ORDER BY sequence DESC LIMIT ?";
   Query query(transaction_, sql.c_str(), before, limit);
   std::vector<AnchorRow> rows;
   while (query.Next()) {
-    rows.push_back(ReadRow(query));
+    rows.push_back(ReadAnchor(query));
   }
   return rows;
 }

@@ -8,18 +8,18 @@
 namespace tributary::coordinator {
 namespace {
 
-constexpr std::array<std::pair<ContributionState, std::string_view>, 9> kNames =
-    {{{ContributionState::kCreated, "CREATED"},
-      {ContributionState::kUploading, "UPLOADING"},
-      {ContributionState::kSubmitted, "SUBMITTED"},
-      {ContributionState::kValidating, "VALIDATING"},
-      {ContributionState::kAccepted, "ACCEPTED"},
-      {ContributionState::kQuarantined, "QUARANTINED"},
-      {ContributionState::kRejected, "REJECTED"},
-      {ContributionState::kWithdrawn, "WITHDRAWN"},
-      {ContributionState::kPurged, "PURGED"}}};
+constexpr std::array<std::pair<ContributionState, std::string_view>, 9>
+    kContributionStates = {{{ContributionState::kCreated, "CREATED"},
+                            {ContributionState::kUploading, "UPLOADING"},
+                            {ContributionState::kSubmitted, "SUBMITTED"},
+                            {ContributionState::kValidating, "VALIDATING"},
+                            {ContributionState::kAccepted, "ACCEPTED"},
+                            {ContributionState::kQuarantined, "QUARANTINED"},
+                            {ContributionState::kRejected, "REJECTED"},
+                            {ContributionState::kWithdrawn, "WITHDRAWN"},
+                            {ContributionState::kPurged, "PURGED"}}};
 
-constexpr char kSelect[] =
+constexpr char kSelectContribution[] =
     "SELECT sequence, id, contributor, state, anchor_digest, blob, "
     "manifest_digest, manifest_json, envelope_json, decision_json, "
     "create_time_s, update_time_s, "
@@ -29,7 +29,7 @@ constexpr char kSelect[] =
     "FROM withdrawals WHERE contribution = contributions.id) END "
     "FROM contributions ";
 
-ContributionRow ReadRow(Query& query) {
+ContributionRow ReadContribution(Query& query) {
   return {.sequence = query.Integer(0),
           .id = query.Text(1),
           .contributor = query.Text(2),
@@ -47,10 +47,10 @@ ContributionRow ReadRow(Query& query) {
           .purge_time_s = query.Integer(13)};
 }
 
-std::vector<ContributionRow> ReadAll(Query& query) {
+std::vector<ContributionRow> ReadContributions(Query& query) {
   std::vector<ContributionRow> rows;
   while (query.Next()) {
-    rows.push_back(ReadRow(query));
+    rows.push_back(ReadContribution(query));
   }
   return rows;
 }
@@ -63,7 +63,7 @@ int64_t Count(Query& query) {
 }  // namespace
 
 std::string_view ToString(ContributionState state) {
-  for (const auto& [value, name] : kNames) {
+  for (const auto& [value, name] : kContributionStates) {
     if (value == state) {
       return name;
     }
@@ -72,7 +72,7 @@ std::string_view ToString(ContributionState state) {
 }
 
 std::optional<ContributionState> ParseContributionState(std::string_view text) {
-  for (const auto& [value, name] : kNames) {
+  for (const auto& [value, name] : kContributionStates) {
     if (name == text) {
       return value;
     }
@@ -94,18 +94,18 @@ void ContributionStore::Add(const ContributionRow& row) {
 }
 
 std::optional<ContributionRow> ContributionStore::Find(std::string_view id) {
-  Query query(transaction_, (std::string(kSelect) + "WHERE id = ?").c_str(),
-              id);
+  Query query(transaction_,
+              (std::string(kSelectContribution) + "WHERE id = ?").c_str(), id);
   if (!query.Next()) {
     return std::nullopt;
   }
-  return ReadRow(query);
+  return ReadContribution(query);
 }
 
 std::vector<ContributionRow> ContributionStore::List(
     const ContributionFilter& filter, int64_t before, int64_t limit) {
   // Only the conditions that there are: others would keep it from an index.
-  std::string sql = std::string(kSelect) + "WHERE sequence < ?1";
+  std::string sql = std::string(kSelectContribution) + "WHERE sequence < ?1";
   if (!filter.contributor.empty()) {
     sql += " AND contributor = ?3";
   }
@@ -122,16 +122,16 @@ std::vector<ContributionRow> ContributionStore::List(
   Query query(transaction_, sql.c_str(), before, limit, filter.contributor,
               filter.state ? ToString(*filter.state) : std::string_view(),
               filter.anchor_digest);
-  return ReadAll(query);
+  return ReadContributions(query);
 }
 
 std::vector<ContributionRow> ContributionStore::ListAccepted(
     std::string_view anchor_digest) {
   const std::string sql =
-      std::string(kSelect) +
+      std::string(kSelectContribution) +
       "WHERE state = 'ACCEPTED' AND anchor_digest = ? ORDER BY id";
   Query query(transaction_, sql.c_str(), anchor_digest);
-  return ReadAll(query);
+  return ReadContributions(query);
 }
 
 std::vector<std::string> ContributionStore::ListAcceptedIds(

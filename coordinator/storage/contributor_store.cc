@@ -10,7 +10,7 @@ constexpr char kColumns[] =
     "id, state, create_time_s, certificate_expire_time_s, max_width, "
     "max_bytes, max_contributions, require_operator";
 
-ContributorState ParseState(const std::string& text) {
+ContributorState ParseContributorState(const std::string& text) {
   if (text == "ENROLLED") {
     return ContributorState::kEnrolled;
   }
@@ -18,9 +18,9 @@ ContributorState ParseState(const std::string& text) {
                            : ContributorState::kInvited;
 }
 
-ContributorRow ReadRow(Query& query) {
+ContributorRow ReadContributor(Query& query) {
   ContributorRow row{.id = query.Text(0),
-                     .state = ParseState(query.Text(1)),
+                     .state = ParseContributorState(query.Text(1)),
                      .create_time_s = query.Integer(2),
                      .certificate_expire_time_s = query.Integer(3)};
   row.policy = {.max_width = query.OptionalInteger(4),
@@ -61,7 +61,7 @@ std::optional<ContributorRow> ContributorStore::Find(std::string_view id) {
   if (!query.Next()) {
     return std::nullopt;
   }
-  return ReadRow(query);
+  return ReadContributor(query);
 }
 
 std::vector<ContributorRow> ContributorStore::List(std::string_view after,
@@ -71,7 +71,7 @@ std::vector<ContributorRow> ContributorStore::List(std::string_view after,
   Query query(transaction_, sql.c_str(), after, limit);
   std::vector<ContributorRow> rows;
   while (query.Next()) {
-    rows.push_back(ReadRow(query));
+    rows.push_back(ReadContributor(query));
   }
   return rows;
 }

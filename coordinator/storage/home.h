@@ -23,6 +23,7 @@ class Home {
   Path lock() const { return root_ / "lock"; }
   // host:port in use, while a server runs.
   Path address() const { return root_ / "address"; }
+  static constexpr uint64_t kMaxAddressBytes = 1024;
   Path log() const { return root_ / "log"; }
 
   Path keys() const { return root_ / "keys"; }

@@ -7,7 +7,7 @@
 namespace tributary::coordinator {
 namespace {
 
-constexpr char kSelect[] =
+constexpr char kSelectJob[] =
     "SELECT sequence, kind, subject, state, due_time_s, attempts FROM jobs ";
 constexpr char kOrder[] =
     " ORDER BY CASE kind WHEN 'withdraw' THEN 0 WHEN 'build_release' THEN 1 "
@@ -20,7 +20,7 @@ JobKind ParseKind(std::string_view text) {
   return text == "build_release" ? JobKind::kBuildRelease : JobKind::kValidate;
 }
 
-JobRow ReadRow(Query& query) {
+JobRow ReadJob(Query& query) {
   return {.sequence = query.Integer(0),
           .kind = ParseKind(query.Text(1)),
           .subject = query.Text(2),
@@ -56,14 +56,14 @@ void JobStore::Add(JobKind kind, std::string_view subject, int64_t due_time_s,
 }
 
 std::optional<JobRow> JobStore::FindDue(JobKind kind, int64_t now_s) {
-  const std::string sql = std::string(kSelect) +
+  const std::string sql = std::string(kSelectJob) +
                           "WHERE state = 'QUEUED' AND kind = ? AND "
                           "due_time_s <= ? ORDER BY sequence LIMIT 1";
   Query query(transaction_, sql.c_str(), ToString(kind), now_s);
   if (!query.Next()) {
     return std::nullopt;
   }
-  return ReadRow(query);
+  return ReadJob(query);
 }
 
 std::optional<JobRow> JobStore::TakeDue(int64_t now_s) {
@@ -116,10 +116,10 @@ int JobStore::RequeueRunning(int64_t now_s) {
 }
 
 std::vector<JobRow> JobStore::List() {
-  Query query(transaction_, (std::string(kSelect) + kOrder).c_str());
+  Query query(transaction_, (std::string(kSelectJob) + kOrder).c_str());
   std::vector<JobRow> rows;
   while (query.Next()) {
-    rows.push_back(ReadRow(query));
+    rows.push_back(ReadJob(query));
   }
   return rows;
 }

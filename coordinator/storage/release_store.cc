@@ -8,19 +8,19 @@
 namespace tributary::coordinator {
 namespace {
 
-constexpr std::array<std::pair<ReleaseState, std::string_view>, 5> kNames = {
-    {{ReleaseState::kBuilding, "BUILDING"},
-     {ReleaseState::kPublished, "PUBLISHED"},
-     {ReleaseState::kSuperseded, "SUPERSEDED"},
-     {ReleaseState::kWithdrawn, "WITHDRAWN"},
-     {ReleaseState::kFailed, "FAILED"}}};
+constexpr std::array<std::pair<ReleaseState, std::string_view>, 5>
+    kReleaseStates = {{{ReleaseState::kBuilding, "BUILDING"},
+                       {ReleaseState::kPublished, "PUBLISHED"},
+                       {ReleaseState::kSuperseded, "SUPERSEDED"},
+                       {ReleaseState::kWithdrawn, "WITHDRAWN"},
+                       {ReleaseState::kFailed, "FAILED"}}};
 
-constexpr char kSelect[] =
+constexpr char kSelectRelease[] =
     "SELECT number, state, anchor_digest, router_mode, digest, manifest_json, "
     "envelope_json, reason, create_time_s FROM releases ";
 
-ReleaseState ParseState(std::string_view text) {
-  for (const auto& [value, name] : kNames) {
+ReleaseState ParseReleaseState(std::string_view text) {
+  for (const auto& [value, name] : kReleaseStates) {
     if (name == text) {
       return value;
     }
@@ -29,13 +29,14 @@ ReleaseState ParseState(std::string_view text) {
 }
 
 template <typename... Args>
-std::vector<ReleaseRow> ReadAll(Transaction& transaction, const char* rest,
-                                const Args&... args) {
-  Query query(transaction, (std::string(kSelect) + rest).c_str(), args...);
+std::vector<ReleaseRow> ReadReleases(Transaction& transaction, const char* rest,
+                                     const Args&... args) {
+  Query query(transaction, (std::string(kSelectRelease) + rest).c_str(),
+              args...);
   std::vector<ReleaseRow> rows;
   while (query.Next()) {
     rows.push_back({.number = query.Integer(0),
-                    .state = ParseState(query.Text(1)),
+                    .state = ParseReleaseState(query.Text(1)),
                     .anchor_digest = query.Text(2),
                     .router_mode = query.Text(3),
                     .digest = query.Text(4),
@@ -55,7 +56,7 @@ std::optional<ReleaseRow> First(std::vector<ReleaseRow> rows) {
 }  // namespace
 
 std::string_view ToString(ReleaseState state) {
-  for (const auto& [value, name] : kNames) {
+  for (const auto& [value, name] : kReleaseStates) {
     if (value == state) {
       return name;
     }
@@ -91,18 +92,19 @@ void ReleaseStore::AddWithdrawn(const ReleaseRow& row) {
 }
 
 std::optional<ReleaseRow> ReleaseStore::Find(int64_t number) {
-  return First(ReadAll(transaction_, "WHERE number = ?", number));
+  return First(ReadReleases(transaction_, "WHERE number = ?", number));
 }
 
 std::optional<ReleaseRow> ReleaseStore::Latest() {
-  return First(ReadAll(transaction_,
-                       "WHERE state IN ('PUBLISHED', 'SUPERSEDED') "
-                       "ORDER BY number DESC LIMIT 1"));
+  return First(ReadReleases(transaction_,
+                            "WHERE state IN ('PUBLISHED', 'SUPERSEDED') "
+                            "ORDER BY number DESC LIMIT 1"));
 }
 
 std::vector<ReleaseRow> ReleaseStore::List(int64_t before, int64_t limit) {
-  return ReadAll(transaction_, "WHERE number < ? ORDER BY number DESC LIMIT ?",
-                 before, limit);
+  return ReadReleases(transaction_,
+                      "WHERE number < ? ORDER BY number DESC LIMIT ?", before,
+                      limit);
 }
 
 std::vector<std::string> ReleaseStore::ContributionsOf(int64_t number) {
@@ -119,10 +121,11 @@ std::vector<std::string> ReleaseStore::ContributionsOf(int64_t number) {
 
 std::vector<ReleaseRow> ReleaseStore::ListHolding(
     std::string_view contribution) {
-  return ReadAll(transaction_,
-                 "WHERE number IN (SELECT release FROM release_experts WHERE "
-                 "contribution = ?) ORDER BY number",
-                 contribution);
+  return ReadReleases(
+      transaction_,
+      "WHERE number IN (SELECT release FROM release_experts WHERE "
+      "contribution = ?) ORDER BY number",
+      contribution);
 }
 
 void ReleaseStore::RefreshLatest() {

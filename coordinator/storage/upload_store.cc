@@ -5,11 +5,11 @@
 namespace tributary::coordinator {
 namespace {
 
-constexpr char kSelect[] =
+constexpr char kSelectUpload[] =
     "SELECT contribution, blob, upload_id, size_bytes, committed_size, "
     "complete, epoch, expire_time_s, hash_state FROM uploads ";
 
-UploadRow ReadRow(Query& query) {
+UploadRow ReadUpload(Query& query) {
   return {.contribution = query.Text(0),
           .blob = query.Text(1),
           .upload_id = query.Text(2),
@@ -22,12 +22,13 @@ UploadRow ReadRow(Query& query) {
 }
 
 template <typename... Args>
-std::vector<UploadRow> ReadAll(Transaction& transaction, const char* rest,
-                               const Args&... args) {
-  Query query(transaction, (std::string(kSelect) + rest).c_str(), args...);
+std::vector<UploadRow> ReadUploads(Transaction& transaction, const char* rest,
+                                   const Args&... args) {
+  Query query(transaction, (std::string(kSelectUpload) + rest).c_str(),
+              args...);
   std::vector<UploadRow> rows;
   while (query.Next()) {
-    rows.push_back(ReadRow(query));
+    rows.push_back(ReadUpload(query));
   }
   return rows;
 }
@@ -36,7 +37,7 @@ std::vector<UploadRow> ReadAll(Transaction& transaction, const char* rest,
 
 std::optional<UploadRow> UploadStore::Find(std::string_view contribution,
                                            std::string_view blob) {
-  const std::vector<UploadRow> rows = ReadAll(
+  const std::vector<UploadRow> rows = ReadUploads(
       transaction_, "WHERE contribution = ? AND blob = ?", contribution, blob);
   return rows.empty() ? std::nullopt : std::optional<UploadRow>(rows[0]);
 }
@@ -82,19 +83,19 @@ void UploadStore::Remove(std::string_view contribution, std::string_view blob) {
 }
 
 std::vector<UploadRow> UploadStore::ListOf(std::string_view contribution) {
-  return ReadAll(transaction_, "WHERE contribution = ? ORDER BY blob",
-                 contribution);
+  return ReadUploads(transaction_, "WHERE contribution = ? ORDER BY blob",
+                     contribution);
 }
 
 std::vector<UploadRow> UploadStore::ListExpired(int64_t now_s) {
-  return ReadAll(transaction_, "WHERE complete = 0 AND expire_time_s < ?",
-                 now_s);
+  return ReadUploads(transaction_, "WHERE complete = 0 AND expire_time_s < ?",
+                     now_s);
 }
 
 std::vector<UploadRow> UploadStore::ListUnfinished(int64_t limit) {
-  return ReadAll(transaction_,
-                 "WHERE complete = 0 ORDER BY contribution, blob LIMIT ?",
-                 limit);
+  return ReadUploads(transaction_,
+                     "WHERE complete = 0 ORDER BY contribution, blob LIMIT ?",
+                     limit);
 }
 
 std::vector<std::string> UploadStore::ListIds() {

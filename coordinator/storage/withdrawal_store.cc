@@ -5,13 +5,13 @@
 namespace tributary::coordinator {
 namespace {
 
-constexpr char kSelect[] =
+constexpr char kSelectWithdrawal[] =
     "SELECT sequence, contribution, state, anchor_digest, new_release, "
     "deleted_blobs, receipt_json, final_receipt_json, create_time_s, "
     "purge_time_s, error_code, error_message, requested_by, reason "
     "FROM withdrawals ";
 
-WithdrawalState ParseState(std::string_view text) {
+WithdrawalState ParseWithdrawalState(std::string_view text) {
   if (text == "PURGED") {
     return WithdrawalState::kPurged;
   }
@@ -19,10 +19,10 @@ WithdrawalState ParseState(std::string_view text) {
                            : WithdrawalState::kWithdrawn;
 }
 
-WithdrawalRow ReadRow(Query& query) {
+WithdrawalRow ReadWithdrawal(Query& query) {
   return {.sequence = query.Integer(0),
           .contribution = query.Text(1),
-          .state = ParseState(query.Text(2)),
+          .state = ParseWithdrawalState(query.Text(2)),
           .anchor_digest = query.Text(3),
           .new_release = query.OptionalInteger(4),
           .deleted_blobs = query.Text(5),
@@ -77,13 +77,14 @@ void WithdrawalStore::ReadReleases(WithdrawalRow& row) {
 
 std::optional<WithdrawalRow> WithdrawalStore::Find(
     std::string_view contribution) {
-  Query query(transaction_,
-              (std::string(kSelect) + "WHERE contribution = ?").c_str(),
-              contribution);
+  Query query(
+      transaction_,
+      (std::string(kSelectWithdrawal) + "WHERE contribution = ?").c_str(),
+      contribution);
   if (!query.Next()) {
     return std::nullopt;
   }
-  WithdrawalRow row = ReadRow(query);
+  WithdrawalRow row = ReadWithdrawal(query);
   ReadReleases(row);
   return row;
 }
@@ -91,11 +92,11 @@ std::optional<WithdrawalRow> WithdrawalStore::Find(
 std::vector<WithdrawalRow> WithdrawalStore::List(int64_t before,
                                                  int64_t limit) {
   std::vector<WithdrawalRow> rows;
-  const std::string sql = std::string(kSelect) +
+  const std::string sql = std::string(kSelectWithdrawal) +
                           "WHERE sequence < ? ORDER BY sequence DESC LIMIT ?";
   Query query(transaction_, sql.c_str(), before, limit);
   while (query.Next()) {
-    rows.push_back(ReadRow(query));
+    rows.push_back(ReadWithdrawal(query));
   }
   for (WithdrawalRow& row : rows) {
     ReadReleases(row);

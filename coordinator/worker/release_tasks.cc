@@ -17,12 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 using worker::TaskContext;
 
-auto ReportTo(const TaskContext& context) {
-  return [&context](double fraction, const std::string& message) {
-    context.Report(fraction, message);
-  };
-}
-
 // A file or folder of that name in the task's output folder.
 StatusOr<fs::path> OutputPath(const TaskContext& context,
                               const std::string& text) {
@@ -45,7 +39,7 @@ StatusOr<Options> ExportOptionsFrom(const Request& request,
   ASSIGN_OR_RETURN(options.output, OutputPath(context, request.output_name()));
   options.public_statistics_path = request.public_statistics_path();
   ASSIGN_OR_RETURN(options.load, worker::LoadOptionsFor(context));
-  options.on_progress = ReportTo(context);
+  options.on_progress = context.reporter();
   return options;
 }
 
@@ -119,7 +113,7 @@ Status Analyse(const job::Task& task, const TaskContext& context,
                            options.importance_fraction);
   }
   ASSIGN_OR_RETURN(options.load, worker::LoadOptionsFor(context));
-  options.on_progress = ReportTo(context);
+  options.on_progress = context.reporter();
   options.nodes = {.groups = request.node_groups(),
                    .limit = request.node_limit()};
   ASSIGN_OR_RETURN(const Json analysis, AnalyseRouting(options));
@@ -162,7 +156,7 @@ Status Compare(const job::Task& task, const TaskContext& context,
   options.seed = context.seed;
   options.scratch_directory = context.output_directory;
   ASSIGN_OR_RETURN(options.load, worker::LoadOptionsFor(context));
-  options.on_progress = ReportTo(context);
+  options.on_progress = context.reporter();
   ASSIGN_OR_RETURN(const Json comparison, CompareRelease(options));
   ASSIGN_OR_RETURN(const std::string text, DumpJson(comparison));
   const fs::path path = context.output_directory / "comparison.json";
@@ -182,7 +176,7 @@ Status Split(const job::Task& task, const TaskContext& context,
   ASSIGN_OR_RETURN(options.output, OutputPath(context, request.output_name()));
   options.name = request.name();
   ASSIGN_OR_RETURN(options.load, worker::LoadOptionsFor(context));
-  options.on_progress = ReportTo(context);
+  options.on_progress = context.reporter();
   ASSIGN_OR_RETURN(const SplitResult split, SplitMixture(options));
   auto* out = result->mutable_split_mixture();
   out->set_path(options.output.string());

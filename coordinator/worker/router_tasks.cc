@@ -11,17 +11,6 @@ using worker::TaskContext;
 
 constexpr char kRouterFile[] = "router.safetensors";
 
-auto ReportTo(const TaskContext& context) {
-  return [&context](double fraction, const std::string& message) {
-    context.Report(fraction, message);
-  };
-}
-
-// 0 takes the default.
-double Or(double value, double standard) {
-  return value == 0 ? standard : value;
-}
-
 Status Ridge(const job::Task& task, const TaskContext& context,
              job::TaskResult* result) {
   const job::SolveRidge& request = task.solve_ridge();
@@ -33,11 +22,12 @@ Status Ridge(const job::Task& task, const TaskContext& context,
   options.public_statistics_path = request.public_statistics_path();
   options.num_layers = request.num_layers();
   options.hidden_size = request.hidden_size();
-  options.lambda = Or(request.lambda(), options.lambda);
-  options.temperature = Or(request.temperature(), options.temperature);
-  options.max_condition = Or(request.max_condition(), options.max_condition);
+  options.lambda = worker::Or(request.lambda(), options.lambda);
+  options.temperature = worker::Or(request.temperature(), options.temperature);
+  options.max_condition =
+      worker::Or(request.max_condition(), options.max_condition);
   options.output_path = context.output_directory / kRouterFile;
-  options.on_progress = ReportTo(context);
+  options.on_progress = context.reporter();
   ASSIGN_OR_RETURN(const std::vector<RidgeLayer> layers, SolveRidge(options));
   auto* out = result->mutable_solve_ridge();
   out->set_router_path(options.output_path.string());
@@ -55,7 +45,8 @@ Status Tune(const job::Task& task, const TaskContext& context,
   TuneOptions options;
   options.model = worker::FromProto(request.model());
   options.public_tokens_path = request.public_tokens_path();
-  options.learning_rate = Or(request.learning_rate(), options.learning_rate);
+  options.learning_rate =
+      worker::Or(request.learning_rate(), options.learning_rate);
   if (request.epochs() > 0) {
     options.epochs = request.epochs();
   }
@@ -72,7 +63,7 @@ Status Tune(const job::Task& task, const TaskContext& context,
   options.seed = context.seed;
   options.output_path = context.output_directory / kRouterFile;
   ASSIGN_OR_RETURN(options.load, worker::LoadOptionsFor(context));
-  options.on_progress = ReportTo(context);
+  options.on_progress = context.reporter();
   ASSIGN_OR_RETURN(const TuneResult tuned, TuneRouter(options));
   auto* out = result->mutable_tune_router();
   out->set_router_path(options.output_path.string());

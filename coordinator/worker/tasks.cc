@@ -10,18 +10,6 @@ namespace {
 
 using worker::TaskContext;
 
-auto ReportTo(const TaskContext& context) {
-  return [&context](double fraction, const std::string& message) {
-    context.Report(fraction, message);
-  };
-}
-
-// `value` where it is set, else `fallback`.
-template <typename T>
-T Or(T value, T fallback) {
-  return value != T() ? value : fallback;
-}
-
 Status MakeStatistics(const job::Task& task, const TaskContext& context,
                       job::TaskResult* result) {
   const job::AnchorStatistics& request = task.anchor_statistics();
@@ -32,17 +20,17 @@ Status MakeStatistics(const job::Task& task, const TaskContext& context,
         {text.name(), {text.paths().begin(), text.paths().end()}});
   }
   options.window_tokens =
-      Or<int64_t>(request.window_tokens(), options.window_tokens);
-  options.windows_per_class =
-      Or<int64_t>(request.windows_per_class(), options.windows_per_class);
+      worker::Or<int64_t>(request.window_tokens(), options.window_tokens);
+  options.windows_per_class = worker::Or<int64_t>(request.windows_per_class(),
+                                                  options.windows_per_class);
   options.heldout_windows =
-      Or<int64_t>(request.heldout_windows(), options.heldout_windows);
+      worker::Or<int64_t>(request.heldout_windows(), options.heldout_windows);
   options.sample_stride =
-      Or<int64_t>(request.sample_stride(), options.sample_stride);
+      worker::Or<int64_t>(request.sample_stride(), options.sample_stride);
   options.first_layer = request.first_layer();
   options.output_directory = context.output_directory;
   ASSIGN_OR_RETURN(options.load, worker::LoadOptionsFor(context));
-  options.on_progress = ReportTo(context);
+  options.on_progress = context.reporter();
   ASSIGN_OR_RETURN(const AnchorStatisticsResult made,
                    MakeAnchorStatistics(options));
   auto* out = result->mutable_anchor_statistics();
@@ -61,18 +49,20 @@ Status MakeStatistics(const job::Task& task, const TaskContext& context,
 
 ValidationLimits FromProto(const job::AdmissionLimits& message) {
   const ValidationLimits defaults;
-  return {.max_public_loss_increase = Or(message.max_public_loss_increase(),
-                                         defaults.max_public_loss_increase),
-          .max_public_share =
-              Or(message.max_public_share(), defaults.max_public_share),
-          .max_rms_ratio = Or(message.max_rms_ratio(), defaults.max_rms_ratio),
-          .max_absolute_ratio =
-              Or(message.max_absolute_ratio(), defaults.max_absolute_ratio),
-          .max_row_norm = Or(message.max_row_norm(), defaults.max_row_norm),
-          .max_output_ratio =
-              Or(message.max_output_ratio(), defaults.max_output_ratio),
-          .max_mean_output_ratio = Or(message.max_mean_output_ratio(),
-                                      defaults.max_mean_output_ratio)};
+  return {
+      .max_public_loss_increase = worker::Or(message.max_public_loss_increase(),
+                                             defaults.max_public_loss_increase),
+      .max_public_share =
+          worker::Or(message.max_public_share(), defaults.max_public_share),
+      .max_rms_ratio =
+          worker::Or(message.max_rms_ratio(), defaults.max_rms_ratio),
+      .max_absolute_ratio =
+          worker::Or(message.max_absolute_ratio(), defaults.max_absolute_ratio),
+      .max_row_norm = worker::Or(message.max_row_norm(), defaults.max_row_norm),
+      .max_output_ratio =
+          worker::Or(message.max_output_ratio(), defaults.max_output_ratio),
+      .max_mean_output_ratio = worker::Or(message.max_mean_output_ratio(),
+                                          defaults.max_mean_output_ratio)};
 }
 
 Status Validate(const job::Task& task, const TaskContext& context,
@@ -87,7 +77,7 @@ Status Validate(const job::Task& task, const TaskContext& context,
   options.router_statistics_path = request.router_statistics_path();
   options.limits = FromProto(request.limits());
   ASSIGN_OR_RETURN(options.load, worker::LoadOptionsFor(context));
-  options.on_progress = ReportTo(context);
+  options.on_progress = context.reporter();
   ASSIGN_OR_RETURN(const std::vector<GateResult> gates,
                    ValidateExpert(options));
   for (const GateResult& gate : gates) {
@@ -128,7 +118,7 @@ Status Evaluate(const job::Task& task, const TaskContext& context,
   options.release = worker::FromProto(request.release());
   options.public_tokens_path = request.public_tokens_path();
   ASSIGN_OR_RETURN(options.load, worker::LoadOptionsFor(context));
-  options.on_progress = ReportTo(context);
+  options.on_progress = context.reporter();
   ASSIGN_OR_RETURN(const ReleaseEvaluation evaluated, EvaluateRelease(options));
   AddLoss("anchor", evaluated.anchor, result->mutable_evaluate_release());
   AddLoss("release", evaluated.release, result->mutable_evaluate_release());

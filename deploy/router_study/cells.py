@@ -16,10 +16,11 @@ class Cells:
         self._workers, self._anchor, self._texts = workers, anchor, folder
         self._losses = {}  # group -> label -> text -> nats per token
 
-    def experts(self, names, prefix: str = "", seed: int = 1, **options) -> dict:
-        sites = {name: prefix + name if seed > 1 else name for name in names}
+    def experts(self, names, prefix: str = "", folder: str = "seed1", **options) -> dict:
+        own = folder == "seed2"
         return {name: Expert(self._workers, self._anchor, prefix + name,
-                             self._texts / f"seed{seed}" / name, site=sites[name], **options)
+                             self._texts / folder / name, site=prefix + name if own else name,
+                             **options)
                 for name in names}
 
     def model(self, experts: dict, rows: list | None = None, **options) -> dict:
@@ -145,9 +146,37 @@ def doubles(cells: Cells, experts: dict) -> tuple:
 
 
 def another_seed(cells: Cells) -> tuple:
-    experts = cells.experts(texts.DOMAINS, "seed2-", seed=2)
+    experts = cells.experts(texts.DOMAINS, "seed2-", "seed2")
     return experts, cells.measure("seed2", experts, {"discriminant, other documents":
                                                      cells.model(experts)})
+
+
+def own_rows(cells: Cells, experts: dict) -> list:
+    """Rows fitted again to the layers' inputs in the own model, once with the experts as
+    they are and once trained further with them; and as a comparison experts that were
+    trained as much with their first rows. (experts, losses) of each."""
+    fitted = {name: expert.own_rows("own") for name, expert in experts.items()}
+    variants = {
+        "rows of the own model": {name: expert.again("own-" + name, fitted[name], 0, 0)
+                                  for name, expert in experts.items()},
+        "the same, one more epoch": {
+            name: expert.again("own-trained-" + name, fitted[name], 1, 5e-4)
+            for name, expert in experts.items()},
+        "first rows, one more epoch": {
+            name: expert.again("longer-" + name, expert.rows, 1, 5e-4)
+            for name, expert in experts.items()}}
+    return [(made, cells.measure(label.replace(" ", "-").replace(",", ""), made,
+                                 {label: cells.model(made)}))
+            for label, made in variants.items()]
+
+
+def many(cells: Cells, doubled: dict, others: dict) -> tuple:
+    """32 owners: those of `doubles`, other owners of the same nine domains, and twelve
+    of further domains."""
+    experts = (doubled | {name + " (2)": expert for name, expert in others.items()}
+               | cells.experts(texts.MORE, folder="more"))
+    label = f"{len(experts)} owners"
+    return experts, cells.measure("many", experts, {label: cells.model(experts)})
 
 
 def own(experts: dict) -> dict:

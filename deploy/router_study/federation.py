@@ -1,5 +1,6 @@
 """Anchor, owners and their experts: everything that the cells of the comparison share."""
 
+import copy
 import json
 import pathlib
 
@@ -87,7 +88,7 @@ class Expert:
     def __init__(self, workers: Workers, anchor: Anchor, label: str, folder: pathlib.Path, *,
                  seed: int = 0, width: int = 256, rows: str = "FIXED", epochs: int = 2,
                  windows: int = 0, site: str = ""):
-        self.name = label
+        self.name, self.width = label, width
         self._workers, self._anchor = workers, anchor
         self.site = workers.output("sites/" + (site or label))
         model = str(anchor.directory)
@@ -108,24 +109,34 @@ class Expert:
                            "write_trunk": True}},
             {"fit_router": self.fitting(anchor.statistics)},
         ], [anchor.directory, folder, anchor.statistics])
-        trained = workers.output("training/" + label)
-        train = {"model_directory": model, "tokens_path": str(self.tokens),
-                 "trunk_path": str(self.trunk),
-                 "importance_path": str(self.site / "importance.safetensors"),
-                 "first_layer": FIRST_LAYER, "widths": [width],
-                 "optimizer": {"epochs": epochs}, "rows": rows}
         if rows == "TRAINED":
-            train["activations_path"] = str(self.activations)
-            self.rows = trained / "expert.router.safetensors"
+            self.rows = workers.output("training/" + label) / "expert.router.safetensors"
+        start = {"importance_path": str(self.site / "importance.safetensors")}
+        self._train(label, start, {"epochs": epochs}, seed, rows)
+        self._export(label)
+
+    def _train(self, label: str, start: dict, optimizer: dict, seed: int = 0,
+               rows: str = "FIXED") -> None:
+        task = {"model_directory": str(self._anchor.directory), "tokens_path": str(self.tokens),
+                "trunk_path": str(self.trunk)} | start | {
+                "first_layer": FIRST_LAYER, "widths": [self.width], "optimizer": optimizer,
+                "rows": rows}
+        read = [self._anchor.directory, *(pathlib.Path(path).parent for path in start.values())]
+        if rows == "TRAINED":
+            task["activations_path"] = str(self.activations)
         else:
-            train["router_path"] = str(self.rows)
-        workers.run("contributor", "training/" + label, [{"train": train}],
-                    [anchor.directory, self.site], seed)
-        output = workers.output("experts/" + label)
+            task["router_path"] = str(self.rows)
+            read.append(self.rows.parent)
+        read.append(self.site)
+        self._workers.run("contributor", "training/" + label, [{"train": task}], read, seed)
+        self.trained = self._workers.output("training/" + label) / "expert.safetensors"
+
+    def _export(self, label: str) -> None:
+        model = str(self._anchor.directory)
+        output = self._workers.output("experts/" + label)
         self.file = output / "export.safetensors"
-        results = workers.run("contributor", "experts/" + label, [
-            {"export_expert": {"model_directory": model,
-                               "expert_path": str(trained / "expert.safetensors"),
+        results = self._workers.run("contributor", "experts/" + label, [
+            {"export_expert": {"model_directory": model, "expert_path": str(self.trained),
                                "router_path": str(self.rows)}},
             {"evaluate_domain": {
                 "model_directory": model, "tokens_path": str(self.tokens),
@@ -133,10 +144,44 @@ class Expert:
                 "models": [{"label": "anchor", "model": {"directory": model}},
                            {"label": "own", "model": {"directory": model,
                                                       "expert_paths": [str(self.file)]}}]}},
-        ], [anchor.directory, self.site, trained])
+        ], [self._anchor.directory, self.site, self.trained.parent, self.rows.parent])
         losses = {loss["label"]: loss["log_loss"]
                   for loss in results[1]["evaluate_domain"]["losses"]}
         self.anchor_loss, self.own_loss = losses["anchor"], losses["own"]
+
+    def again(self, label: str, rows: pathlib.Path, epochs: int,
+              learning_rate: float) -> "Expert":
+        """This expert with other rows, trained further with them unless epochs is 0."""
+        other = copy.copy(self)
+        other.name, other.rows = label, rows
+        if epochs > 0:
+            other._train(label, {"initial_path": str(self.trained)},
+                         {"epochs": epochs, "learning_rate": learning_rate})
+        other._export(label)
+        return other
+
+    def own_rows(self, variant: str) -> pathlib.Path:
+        """Rows fitted to the inputs that layers have in the own model, not in the anchor."""
+        seen = f"own/{variant}/{self.name}"
+        self._workers.make(seen, [self.file, self.trunk], self._write_own_activations)
+        name = f"rows/{variant}/{self.name}"
+        task = self.fitting(self._anchor.statistics)
+        task["activations_path"] = str(self._workers.output(seen) / "activations.safetensors")
+        self._workers.run("contributor", name, [{"fit_router": task}],
+                          [self._anchor.directory, self._workers.output(seen),
+                           self._anchor.statistics])
+        return self._workers.output(name) / "router.safetensors"
+
+    def _write_own_activations(self, folder: pathlib.Path) -> None:
+        import torch  # pylint: disable=import-outside-toplevel  # seconds, for this alone
+        from router_study import tail  # pylint: disable=import-outside-toplevel
+        with torch.no_grad():
+            hidden = tail.load_file(self.trunk)["train"]
+            layers = tail.Tail(self._anchor.directory, hidden.shape[1])
+            seen = {f"layers.{layer}.x": x[::STRIDE].bfloat16().contiguous()
+                    for layer, (x, _, _) in enumerate(
+                        layers.run(hidden, [tail.load_expert(self.file)]), FIRST_LAYER)}
+        tail.save_file(seen, folder / "activations.safetensors")
 
     def fitting(self, statistics: pathlib.Path, **more) -> dict:
         return {"model_directory": str(self._anchor.directory),

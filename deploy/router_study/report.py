@@ -34,6 +34,16 @@ class Report:
             lines.append(f"| {row['model']} | " + " | ".join(cells)
                          + f" | {100 * row['least_kept']:.0f} | {100 * row['mean_kept']:.0f}"
                          + f" | {row['losses']['public'] - public:+.3f} |")
+        return "\n".join(lines) + "\n" + "".join(
+            self._owners(row) for row in self.rows if not row["kept"].keys() <= set(names))
+
+    def _owners(self, row: dict) -> str:
+        """A line for each owner of a federation that has more of them than columns."""
+        lines = [f"\n{row['model']}:\n", "| owner | anchor | own | merged | kept |",
+                 "| --- | --- | --- | --- | --- |"]
+        for name, pair in row["own"].items():
+            lines.append(f"| {name} | {pair['anchor']:.3f} | {pair['own']:.3f}"
+                         f" | {row['losses'][name]:.3f} | {100 * row['kept'][name]:.0f} |")
         return "\n".join(lines) + "\n"
 
     def picture(self) -> str:

@@ -8,6 +8,8 @@ Scheme                   slib                       SLIB's permissive
 Perl                     libmojolicious-perl        Artistic-2.0
 Git's manual pages       git-man                    GPL-2 and others by page
 German guide             debian-reference-de        GPL-2+
+Further languages        manpages-{es,fi,nl,pl,pt-br,ru,sv,tr,vi}  GPL-3+ and those of the pages
+Ruby, Tcl, Common Lisp   libruby3.1, tcllib, sbcl-source    Ruby's, BSD-like, public domain
 """
 
 import gzip
@@ -24,6 +26,14 @@ DEBIAN = ("debian-reference-de", "git-man", "libmojolicious-perl")
 # register of its language.
 DOMAINS = ("german", "french", "italian", "maths", "icd", "python", "scheme", "perl", "git")
 DOUBLES = ("german2", "guide")
+# Owners of one more domain each, for a large federation: language -> its manual pages.
+LANGUAGES = {"spanish": "es", "finnish": "fi", "dutch": "nl", "polish": "pl",
+             "portuguese": "pt_BR", "russian": "ru", "swedish": "sv", "turkish": "tr",
+             "vietnamese": "vi"}
+SOURCES = {"ruby": ("libruby3.1", "usr/lib/ruby/**/*.rb"),
+           "tcl": ("tcllib", "usr/share/tcltk/**/*.tcl"),
+           "lisp": ("sbcl-source", "usr/share/sbcl-source/**/*.lisp")}
+MORE = (*LANGUAGES, *SOURCES)
 # Background classes that are of the same kind as somebody's private text.
 OF_OWNERS = ("french", "italian", "python", "scheme")
 
@@ -96,3 +106,37 @@ def make(output: pathlib.Path, tokenizer: pathlib.Path, seeds: list, train: int,
         versions = packages.debian_versions(folder)
     (output / "complete").write_text(json.dumps(versions, indent=2, sort_keys=True) + "\n")
     print(f"texts: wrote {output}", flush=True)
+
+
+def _package(language: str) -> str:
+    return "manpages-" + language.lower().replace("_", "-")
+
+
+def make_more(output: pathlib.Path, tokenizer: pathlib.Path, train: int, heldout: int) -> None:
+    """output/more/{domain}/{train,heldout}.jsonl of MORE; shares no text with what `make`
+    wrote as public."""
+    folder = output / "more"
+    if (folder / "complete").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    chooser = quickstart_corpora.Selection(tokenizer, 256, 1)
+    for path in (output / "public").rglob("*.jsonl"):
+        chooser.leave_out_texts(json.loads(line)["text"]
+                                for line in path.read_text(encoding="utf-8").splitlines())
+    names = [*map(_package, LANGUAGES.values()), *(package for package, _ in SOURCES.values())]
+    with tempfile.TemporaryDirectory(prefix=".more-", dir=output) as temporary:
+        print(f"texts: fetching {len(names)} Debian packages", flush=True)
+        debian = packages.fetch_debian(names, pathlib.Path(temporary))
+        for name in MORE:
+            if name in LANGUAGES:
+                language = LANGUAGES[name]
+                documents = corpora.manual_pages(debian[_package(language)], language)
+            else:
+                package, pattern = SOURCES[name]
+                documents = corpora.source_files(debian[package], pattern)
+            chosen = chooser.choose(name, documents, train + heldout)
+            _write(folder / name / "train.jsonl", chosen[:train])
+            _write(folder / name / "heldout.jsonl", chosen[train:])
+        versions = packages.debian_versions(pathlib.Path(temporary))
+    (folder / "complete").write_text(json.dumps(versions, indent=2, sort_keys=True) + "\n")
+    print(f"texts: wrote {folder}", flush=True)

@@ -6,37 +6,21 @@ does then, and this does it.
     restore_test.py --binaries DIR
 """
 
-import argparse
 import pathlib
-import sys
-import tempfile
-import unittest
 
-from federation import Contributor, Coordinator
+from federation import Contributor, FederationCase, main
 
-BINARIES = None
 TEXTS = {"early": "domain_a", "leaver": "domain_b", "late": "domain_a",
          "invited": "domain_b", "newcomer": "domain_a"}
 INVALID, NOT_FOUND, REFUSED, WRONG_STATE = 3, 4, 5, 6
 
 
-class RestoreTest(unittest.TestCase):
+class RestoreTest(FederationCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="restore-test-")
-        cls.root = pathlib.Path(cls.folder.name)
-        cls.coordinator = Coordinator(BINARIES, cls.root / "coordinator")
-        cls.coordinator.init()
-        cls.coordinator.serve()
-        cls.coordinator.publish()
-        cls.sites = {name: Contributor(BINARIES, cls.root / f"site-{name}")
+        super().setUpClass()
+        cls.sites = {name: Contributor(cls.binaries, cls.root / f"site-{name}")
                      for name in TEXTS}
-
-    @classmethod
-    def tearDownClass(cls):
-        code = cls.coordinator.stop()
-        cls.folder.cleanup()
-        assert code == 0, f"coordinator: {code}"
 
     def enrol(self, name, invitation=None):
         self.sites[name].init(
@@ -82,7 +66,7 @@ class RestoreTest(unittest.TestCase):
         self.assertEqual(report["lost_releases"], ["releases/2", "releases/3"])
         self.coordinator("audit", "verify")
         self.coordinator.serve()
-        reader = Contributor(BINARIES, self.root / "library")
+        reader = Contributor(self.binaries, self.root / "library")
         reader("release", "fetch", "latest", "--output", self.root / "r",
                want=REFUSED)
 
@@ -160,8 +144,4 @@ class RestoreTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--binaries", type=pathlib.Path, required=True)
-    arguments, rest = parser.parse_known_args()
-    BINARIES = arguments.binaries
-    unittest.main(argv=[sys.argv[0], *rest], verbosity=2, failfast=True)
+    main()

@@ -67,6 +67,11 @@ TEST_F(RouterModesTest, KnowsItsModes) {
   }
   EXPECT_FALSE(IsRouterMode(""));
   EXPECT_FALSE(IsRouterMode("Ridge"));
+  EXPECT_THAT(RouterModeCaution(kRidgeMode), testing::Not(testing::IsEmpty()));
+  EXPECT_THAT(RouterModeCaution(kTrainedMode),
+              testing::Not(testing::IsEmpty()));
+  EXPECT_EQ(RouterModeCaution(kDiscriminantMode), "");
+  EXPECT_EQ(RouterModeCaution(kTunedMode), "");
   EXPECT_FALSE(MakesRouter("discriminant"));
   EXPECT_FALSE(MakesRouter("trained"));
   EXPECT_TRUE(RouterSettingsOf("trained", {}).empty());

@@ -100,16 +100,9 @@ TEST_F(AdminTest, InvitationsAreListedAndTakenBack) {
 }
 
 TEST_F(AdminTest, ARevokedReaderIsRefusedOnItsNextCallAndListed) {
-  const auto key = crypto::PrivateKey::Generate();
-  const auto certificate = federation_->ca().Issue(
-      key->public_key(), {.common_name = "library",
-                          .uris = {"spiffe://test/reader/library"},
-                          .usages = {crypto::KeyUsage::kClient}});
-  ASSERT_TRUE(certificate.ok()) << certificate.status();
-  const auto reader = federation_->Connect(
-      {.ca_certificate_pem = federation_->anonymous().ca_certificate_pem,
-       .certificate_pem = certificate->ToPem(),
-       .private_key_pem = key->ToPem()});
+  const auto identity = federation_->MakeReader("library");
+  ASSERT_TRUE(identity.ok()) << identity.status();
+  const auto reader = federation_->Connect(*identity);
   const auto list = [&] {
     return Call<v1::ListReleasesResponse>(
                *reader->releases, &v1::ReleaseService::Stub::ListReleases,

@@ -210,16 +210,9 @@ TEST_F(EnrolmentTest, RolesAreApart) {
 
 TEST_F(EnrolmentTest, ReadersReadReleasesOnly) {
   ASSERT_TRUE(federation_->PublishAnchor().ok());
-  const auto key = crypto::PrivateKey::Generate();
-  const auto certificate = federation_->ca().Issue(
-      key->public_key(), {.common_name = "library",
-                          .uris = {"spiffe://test/reader/library"},
-                          .usages = {crypto::KeyUsage::kClient}});
-  ASSERT_TRUE(certificate.ok()) << certificate.status();
-  const auto reader = federation_->Connect(
-      {.ca_certificate_pem = federation_->anonymous().ca_certificate_pem,
-       .certificate_pem = certificate->ToPem(),
-       .private_key_pem = key->ToPem()});
+  const auto identity = federation_->MakeReader("library");
+  ASSERT_TRUE(identity.ok()) << identity.status();
+  const auto reader = federation_->Connect(*identity);
   v1::GetAnchorRequest anchor;
   anchor.set_name("anchors/current");
   EXPECT_TRUE(Call<v1::Anchor>(*reader->anchors,

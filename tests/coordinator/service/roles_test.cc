@@ -83,8 +83,8 @@ class RolesTest : public testing::Test {
                                                home.key("operator"));
     ASSERT_TRUE(identity.ok()) << identity.status();
     Add(kOperator, *identity);
-    Add(kReader, IdentityOfReader("stays"));
-    Add(kRevokedReader, IdentityOfReader("goes"));
+    Add(kReader, *federation_->MakeReader("stays"));
+    Add(kRevokedReader, *federation_->MakeReader("goes"));
     v1::AdminService::Stub& admin = *federation_->operator_stubs().admin;
     v1::RevokeContributorRequest contributor;
     contributor.set_request_id(RandomUuid());
@@ -104,17 +104,6 @@ class RolesTest : public testing::Test {
   void Add(const char* peer, const rpc::TlsIdentity& identity) {
     peers_.emplace(peer, std::make_unique<grpc::GenericStub>(rpc::CreateChannel(
                              federation_->address(), identity)));
-  }
-
-  rpc::TlsIdentity IdentityOfReader(const std::string& id) {
-    const auto key = crypto::PrivateKey::Generate();
-    const auto certificate = federation_->ca().Issue(
-        key->public_key(), {.common_name = id,
-                            .uris = {"spiffe://test/reader/" + id},
-                            .usages = {crypto::KeyUsage::kClient}});
-    return {.ca_certificate_pem = federation_->anonymous().ca_certificate_pem,
-            .certificate_pem = certificate->ToPem(),
-            .private_key_pem = key->ToPem()};
   }
 
   // One empty request, whatever the kind of the method.

@@ -171,6 +171,20 @@ StatusOr<Owner> TestFederation::Enrol(const std::string& id) {
   return owner;
 }
 
+StatusOr<rpc::TlsIdentity> TestFederation::MakeReader(
+    const std::string& id) const {
+  ASSIGN_OR_RETURN(const crypto::PrivateKey key,
+                   crypto::PrivateKey::Generate());
+  ASSIGN_OR_RETURN(
+      const crypto::Certificate certificate,
+      ca_->Issue(key.public_key(), {.common_name = id,
+                                    .uris = {"spiffe://test/reader/" + id},
+                                    .usages = {crypto::KeyUsage::kClient}}));
+  return rpc::TlsIdentity{.ca_certificate_pem = ca_->certificate().ToPem(),
+                          .certificate_pem = certificate.ToPem(),
+                          .private_key_pem = key.ToPem()};
+}
+
 StatusOr<std::string> TestFederation::PublishAnchor(const std::string& id) {
   const std::filesystem::path fixtures =
       std::filesystem::path(TRIBUTARY_SOURCE_DIR) / "tests/fixtures";
