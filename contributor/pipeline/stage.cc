@@ -9,7 +9,7 @@ namespace tributary::contributor {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr char kKeyFile[] = "key";
+constexpr char kInputKeyFile[] = "key";
 
 // Paths below the pipeline stay the same when the home moves.
 void ReplaceAll(std::string& text, const std::string& from,
@@ -35,7 +35,7 @@ std::string_view StageStateName(StageState state) {
 }
 
 StatusOr<std::string> StageStore::StoredKey(const std::string& stage) const {
-  return ReadFile(Folder(stage) / kKeyFile, 256);
+  return ReadFile(Folder(stage) / kInputKeyFile, 256);
 }
 
 StatusOr<std::string> StageStore::Key(const Stage& stage) const {
@@ -121,7 +121,7 @@ StatusOr<job::Result> StageStore::Run(
       return ErrnoStatus(error.value(), "clear " + folder.string());
     }
     RETURN_IF_ERROR(MakeDirectories(folder));
-    RETURN_IF_ERROR(WriteFileAtomic(folder / kKeyFile, key));
+    RETURN_IF_ERROR(WriteFileAtomic(folder / kInputKeyFile, key));
   }
   job::Job job = stage.job;
   job.set_output_directory(folder.string());
