@@ -22,7 +22,8 @@ from router_study import federation, report, texts
 from router_study.worker import OutOfTime, WorkerError, Workers
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PARTS = ("main", "ridge", "tuned", "doubles", "rows", "trained", "seed2", "own", "many")
+PARTS = ("main", "ridge", "tuned", "doubles", "rows", "trained", "seed2", "own",
+         "larger", "many")
 
 
 def study(workers: Workers, options, found: report.Report, more: dict) -> None:
@@ -44,6 +45,8 @@ def study(workers: Workers, options, found: report.Report, more: dict) -> None:
         found.add(losses, parts.own(doubled))
     if "rows" in options.parts:
         found.add(parts.rows_of_others(cells, anchor, experts), own)
+    if "larger" in options.parts:
+        found.add(parts.larger_background(cells, anchor, experts), own)
     if "trained" in options.parts:
         trained, losses = parts.trained_rows(cells)
         found.add(losses, own)

@@ -123,6 +123,17 @@ def rows_of_others(cells: Cells, anchor: Anchor, experts: dict) -> dict:
     })
 
 
+def larger_background(cells: Cells, anchor: Anchor, experts: dict) -> dict:
+    """Rows fitted to three times as much public text, the experts as they are."""
+    statistics = anchor.larger(36)
+    return cells.measure("larger", experts, {
+        "up to 36 windows a class": cells.model(
+            experts, [expert.refit("larger", statistics) for expert in experts.values()]),
+        "the same, bias not folded": cells.model(
+            experts, [expert.refit("larger", statistics).with_name("router_unfolded.safetensors")
+                      for expert in experts.values()])})
+
+
 def ridge(cells: Cells, experts: dict) -> dict:
     return cells.measure("ridge", experts, {
         f"ridge, temperature {t:g}": cells.model(experts, cells.ridge(experts, t, "main"))

@@ -21,13 +21,10 @@ class Anchor:
         self.directory = directory
         self.config = json.loads((directory / "config.json").read_text())
         self._workers = workers
-        classes = {"prose": public / "prose.jsonl", "heldout": public / "heldout.jsonl"}
+        self._classes = classes = {"prose": public / "prose.jsonl", "heldout": public / "heldout.jsonl"}
         classes |= {path.stem: path for path in sorted((public / "background").glob("*.jsonl"))}
-        workers.run("coordinator", "anchor", [{"anchor_statistics": {
-            "model_directory": str(directory), "window_tokens": 256, "windows_per_class": 12,
-            "heldout_windows": 16, "sample_stride": STRIDE, "first_layer": FIRST_LAYER,
-            "classes": [{"name": name, "paths": [str(path)]}
-                        for name, path in classes.items()]}}], [directory, public])
+        self._public = public
+        self._measure("anchor", 12)
         self.tokens = workers.output("anchor") / "tokens.safetensors"
         self.statistics = workers.output("anchor") / "statistics.safetensors"
         self.heldout = workers.output("anchor-heldout") / "tokens.safetensors"
@@ -37,6 +34,21 @@ class Anchor:
             write_raw({"heldout": ("I32", [HELDOUT, shape[1]], data[:4 * HELDOUT * shape[1]])},
                       self.heldout)
         self.background = [name for name in classes if name not in ("prose", "heldout")]
+
+    def _measure(self, name: str, windows: int) -> None:
+        self._workers.run("coordinator", name, [{"anchor_statistics": {
+            "model_directory": str(self.directory), "window_tokens": 256,
+            "windows_per_class": windows, "heldout_windows": 16, "sample_stride": STRIDE,
+            "first_layer": FIRST_LAYER,
+            "classes": [{"name": name, "paths": [str(path)]}
+                        for name, path in self._classes.items()]}}],
+            [self.directory, self._public])
+
+    def larger(self, windows: int) -> pathlib.Path:
+        """Statistics of all classes with up to so many windows each, several of a document."""
+        name = f"anchor-{windows}"
+        self._measure(name, windows)
+        return self._workers.output(name) / "statistics.safetensors"
 
     def some(self, name: str, background: list, windows: int = 12) -> pathlib.Path:
         """Statistics with these background classes alone, of so many windows each."""
