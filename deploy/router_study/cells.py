@@ -190,5 +190,17 @@ def many(cells: Cells, doubled: dict, others: dict) -> tuple:
     return experts, cells.measure("many", experts, {label: cells.model(experts)})
 
 
+def many_wider(cells: Cells, anchor: Anchor, experts: dict, folder: pathlib.Path) -> dict:
+    """The same experts with rows fitted beside more background classes."""
+    statistics = anchor.wider(folder)
+    count = len(list(folder.glob("*.jsonl")))
+    rows = [expert.refit("wider", statistics) for expert in experts.values()]
+    unfolded = [path.with_name("router_unfolded.safetensors") for path in rows]
+    label = f"{len(experts)} owners, {count} more background classes"
+    return cells.measure("many-wider", experts, {
+        label: cells.model(experts, rows),
+        label + ", bias not folded": cells.model(experts, unfolded)})
+
+
 def own(experts: dict) -> dict:
     return {name: (expert.anchor_loss, expert.own_loss) for name, expert in experts.items()}

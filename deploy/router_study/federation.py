@@ -21,10 +21,10 @@ class Anchor:
         self.directory = directory
         self.config = json.loads((directory / "config.json").read_text())
         self._workers = workers
-        self._classes = classes = {"prose": public / "prose.jsonl", "heldout": public / "heldout.jsonl"}
+        classes = {"prose": public / "prose.jsonl", "heldout": public / "heldout.jsonl"}
         classes |= {path.stem: path for path in sorted((public / "background").glob("*.jsonl"))}
-        self._public = public
-        self._measure("anchor", 12)
+        self._public, self._classes = public, classes
+        self._measure("anchor", 12, classes)
         self.tokens = workers.output("anchor") / "tokens.safetensors"
         self.statistics = workers.output("anchor") / "statistics.safetensors"
         self.heldout = workers.output("anchor-heldout") / "tokens.safetensors"
@@ -35,20 +35,26 @@ class Anchor:
                       self.heldout)
         self.background = [name for name in classes if name not in ("prose", "heldout")]
 
-    def _measure(self, name: str, windows: int) -> None:
+    def _measure(self, name: str, windows: int, classes: dict) -> pathlib.Path:
+        folders = sorted({path.parent for path in classes.values()} - {
+            self._public, self._public / "background"})
         self._workers.run("coordinator", name, [{"anchor_statistics": {
             "model_directory": str(self.directory), "window_tokens": 256,
             "windows_per_class": windows, "heldout_windows": 16, "sample_stride": STRIDE,
             "first_layer": FIRST_LAYER,
             "classes": [{"name": name, "paths": [str(path)]}
-                        for name, path in self._classes.items()]}}],
-            [self.directory, self._public])
+                        for name, path in classes.items()]}}],
+            [self.directory, self._public, *folders])
+        return self._workers.output(name) / "statistics.safetensors"
 
     def larger(self, windows: int) -> pathlib.Path:
         """Statistics of all classes with up to so many windows each, several of a document."""
-        name = f"anchor-{windows}"
-        self._measure(name, windows)
-        return self._workers.output(name) / "statistics.safetensors"
+        return self._measure(f"anchor-{windows}", windows, self._classes)
+
+    def wider(self, folder: pathlib.Path) -> pathlib.Path:
+        """Statistics with further background classes, the files of `folder`."""
+        more = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
+        return self._measure("anchor-wider", 12, self._classes | more)
 
     def some(self, name: str, background: list, windows: int = 12) -> pathlib.Path:
         """Statistics with these background classes alone, of so many windows each."""

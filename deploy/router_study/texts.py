@@ -10,6 +10,8 @@ Git's manual pages       git-man                    GPL-2 and others by page
 German guide             debian-reference-de        GPL-2+
 Further languages        manpages-{es,fi,nl,pl,pt-br,ru,sv,tr,vi}  GPL-3+ and those of the pages
 Ruby, Tcl, Common Lisp   libruby3.1, tcllib, sbcl-source    Ruby's, BSD-like, public domain
+Further public text      manpages-{cs,da,hu,ro,uk}, luarocks, elpa-magit  GPL-3+ and those of
+                                                    the pages; MIT; GPL-3+
 """
 
 import gzip
@@ -34,6 +36,11 @@ SOURCES = {"ruby": ("libruby3.1", "usr/lib/ruby/**/*.rb"),
            "tcl": ("tcllib", "usr/share/tcltk/**/*.tcl"),
            "lisp": ("sbcl-source", "usr/share/sbcl-source/**/*.lisp")}
 MORE = (*LANGUAGES, *SOURCES)
+# Background classes for such a federation, none of an owner's kind.
+WIDER_LANGUAGES = {"czech": "cs", "danish": "da", "hungarian": "hu", "romanian": "ro",
+                   "ukrainian": "uk"}
+WIDER_SOURCES = {"lua": ("luarocks", "usr/share/lua/**/*.lua"),
+                 "emacs-lisp": ("elpa-magit", "usr/share/emacs/**/*.el")}
 # Background classes that are of the same kind as somebody's private text.
 OF_OWNERS = ("french", "italian", "python", "scheme")
 
@@ -113,30 +120,31 @@ def _package(language: str) -> str:
 
 
 def make_more(output: pathlib.Path, tokenizer: pathlib.Path, train: int, heldout: int) -> None:
-    """output/more/{domain}/{train,heldout}.jsonl of MORE; shares no text with what `make`
-    wrote as public."""
-    folder = output / "more"
-    if (folder / "complete").exists():
+    """output/more/{domain}/{train,heldout}.jsonl of MORE and output/wider/*.jsonl, further
+    background classes; no text is there twice or in what `make` wrote as public."""
+    if (output / "more/complete").exists():
         return
-    folder.mkdir(parents=True, exist_ok=True)
     chooser = quickstart_corpora.Selection(tokenizer, 256, 1)
     for path in (output / "public").rglob("*.jsonl"):
         chooser.leave_out_texts(json.loads(line)["text"]
                                 for line in path.read_text(encoding="utf-8").splitlines())
-    names = [*map(_package, LANGUAGES.values()), *(package for package, _ in SOURCES.values())]
+    languages, sources = LANGUAGES | WIDER_LANGUAGES, SOURCES | WIDER_SOURCES
+    names = [*map(_package, languages.values()), *(package for package, _ in sources.values())]
     with tempfile.TemporaryDirectory(prefix=".more-", dir=output) as temporary:
         print(f"texts: fetching {len(names)} Debian packages", flush=True)
         debian = packages.fetch_debian(names, pathlib.Path(temporary))
-        for name in MORE:
-            if name in LANGUAGES:
-                language = LANGUAGES[name]
-                documents = corpora.manual_pages(debian[_package(language)], language)
+        for name in (*languages, *sources):
+            if name in languages:
+                documents = corpora.manual_pages(debian[_package(languages[name])],
+                                                 languages[name])
             else:
-                package, pattern = SOURCES[name]
-                documents = corpora.source_files(debian[package], pattern)
-            chosen = chooser.choose(name, documents, train + heldout)
-            _write(folder / name / "train.jsonl", chosen[:train])
-            _write(folder / name / "heldout.jsonl", chosen[train:])
+                documents = corpora.source_files(debian[sources[name][0]], sources[name][1])
+            if name in MORE:
+                chosen = chooser.choose(name, documents, train + heldout)
+                _write(output / f"more/{name}/train.jsonl", chosen[:train])
+                _write(output / f"more/{name}/heldout.jsonl", chosen[train:])
+            else:
+                _write(output / f"wider/{name}.jsonl", chooser.choose(name, documents, 12))
         versions = packages.debian_versions(pathlib.Path(temporary))
-    (folder / "complete").write_text(json.dumps(versions, indent=2, sort_keys=True) + "\n")
-    print(f"texts: wrote {folder}", flush=True)
+    (output / "more/complete").write_text(json.dumps(versions, indent=2, sort_keys=True) + "\n")
+    print(f"texts: wrote {output / 'more'} and {output / 'wider'}", flush=True)
