@@ -23,8 +23,8 @@ from router_study import federation, report, texts
 from router_study.worker import OutOfTime, WorkerError, Workers
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PARTS = ("main", "ridge", "tuned", "doubles", "rows", "trained", "seed2", "own",
-         "larger", "many")
+PARTS = ("main", "ridge", "tuned", "doubles", "rows", "trained", "bias", "seed2",
+         "own", "larger", "many")
 
 
 def study(workers: Workers, options, found: report.Report, more: dict) -> None:
@@ -41,6 +41,9 @@ def study(workers: Workers, options, found: report.Report, more: dict) -> None:
     if "tuned" in options.parts:
         losses, more["tuning"] = parts.tuned(cells, experts, epochs=1, windows_per_domain=4)
         found.add(losses, own)
+    if "bias" in options.parts:
+        biased, losses = parts.with_bias(cells)
+        found.add(losses, parts.own(biased))
     if {"doubles", "many"} & set(options.parts):
         doubled, losses = parts.doubles(cells, experts)
         found.add(losses, parts.own(doubled))

@@ -88,6 +88,11 @@ class Planner {
     return stage;
   }
 
+  std::string FittedRows() const {
+    return store_.Output(
+        kFitRouter, settings_.row_bias ? kRouterUnfoldedFile : kRouterFile);
+  }
+
   // The narrow expert, or the full-width teacher of the other recipe. Either
   // stores its channels by descending importance: pruning takes a prefix.
   Stage Train() const {
@@ -108,7 +113,7 @@ class Planner {
       task->set_activations_path(store_.Output(kCalibrate, kActivationsFile));
       stage.outputs.push_back(kTrainedRowsFile);
     } else {
-      task->set_router_path(store_.Output(kFitRouter, kRouterFile));
+      task->set_router_path(FittedRows());
     }
     task->set_first_layer(settings_.first_layer);
     if (PrunesFirst()) {
@@ -145,7 +150,7 @@ class Planner {
       task->set_max_width(settings_.width);
       task->set_tokens_path(store_.Output(kPrepareText, kTokensFile));
       task->set_trunk_path(store_.Output(kCalibrate, kTrunkFile));
-      task->set_router_path(store_.Output(kFitRouter, kRouterFile));
+      task->set_router_path(FittedRows());
       stage.job.add_read_paths(store_.Folder(kFitRouter).string());
     } else {
       SetWidths(task->mutable_widths());
@@ -162,7 +167,7 @@ class Planner {
     task->set_model_directory(anchor_.directory);
     task->set_tokens_path(store_.Output(kPrepareText, kTokensFile));
     task->set_trunk_path(store_.Output(kCalibrate, kTrunkFile));
-    task->set_router_path(store_.Output(kFitRouter, kRouterFile));
+    task->set_router_path(FittedRows());
     task->set_teacher_path(store_.Output(kTrain, kTrainedFile));
     task->set_initial_path(store_.Output(kPrune, kPrunedFile));
     task->set_first_layer(settings_.first_layer);
@@ -183,7 +188,7 @@ class Planner {
         store_.Output(source, distilled ? kDistilledFile : kTrainedFile));
     task->set_router_path(settings_.trains_rows
                               ? store_.Output(kTrain, kTrainedRowsFile)
-                              : store_.Output(kFitRouter, kRouterFile));
+                              : FittedRows());
     task->set_output_name("export");
     task->set_rank(settings_.rank);
     return stage;
@@ -194,7 +199,7 @@ class Planner {
         Begin(kEvaluate, {kPrepareText, kCalibrate, kFitRouter, kExport}, {});
     job::EvaluateDomain* own = AddOwnText(stage);
     AddModels(own);
-    if (!settings_.trains_rows) {
+    if (!settings_.trains_rows && !settings_.row_bias) {
       job::LabelledModel* unfolded = own->add_models();
       unfolded->set_label("own_unfolded");
       *unfolded->mutable_model() = OwnModel();

@@ -112,6 +112,14 @@ StatusOr<Settings> ResolveSettings(const config::ContributorConfig& config,
         "expert.router: got \"trained\" with PRUNE_AND_DISTIL, wanted recipe "
         "TRAIN: rows are trained together with the expert that is sent");
   }
+  settings.row_bias = expert.row_bias();
+  if (settings.row_bias && (settings.trains_rows ||
+                            settings.router == job::FitRouter::CLOSED_FORM)) {
+    return InvalidArgument(
+        "expert.row_bias: rows of router \"{}\" have no bias; use \"logistic\" "
+        "or leave row_bias out",
+        expert.router());
+  }
   settings.router_statistics = expert.router_statistics();
   if (settings.router_statistics &&
       !config.policy().allow_router_statistics()) {

@@ -151,6 +151,13 @@ def trained_rows(cells: Cells) -> tuple:
     return experts, cells.measure("trained", experts, {"trained": cells.model(experts)})
 
 
+def with_bias(cells: Cells) -> tuple:
+    """Experts trained with rows that keep their bias (`row_bias` of the configuration)."""
+    experts = cells.experts(texts.DOMAINS, "bias-", fold=False)
+    return experts, cells.measure("bias", experts, {
+        "bias not folded, experts trained with it": cells.model(experts)})
+
+
 def doubles(cells: Cells, experts: dict) -> tuple:
     more = experts | cells.experts(texts.DOUBLES)
     return more, cells.measure("doubles", more, {"with two more German experts": cells.model(more)})

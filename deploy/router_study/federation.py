@@ -105,7 +105,7 @@ class Expert:
 
     def __init__(self, workers: Workers, anchor: Anchor, label: str, folder: pathlib.Path, *,
                  seed: int = 0, width: int = 256, rows: str = "FIXED", epochs: int = 2,
-                 windows: int = 0, site: str = ""):
+                 windows: int = 0, site: str = "", fold: bool = True):
         self.name, self.width = label, width
         self._workers, self._anchor = workers, anchor
         self.site = workers.output("sites/" + (site or label))
@@ -127,6 +127,8 @@ class Expert:
                            "write_trunk": True}},
             {"fit_router": self.fitting(anchor.statistics)},
         ], [anchor.directory, folder, anchor.statistics])
+        if not fold:
+            self.rows = self.unfolded
         if rows == "TRAINED":
             self.rows = workers.output("training/" + label) / "expert.router.safetensors"
         start = {"importance_path": str(self.site / "importance.safetensors")}

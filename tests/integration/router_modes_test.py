@@ -5,6 +5,9 @@ of one that never had the expert, or nothing is published.
     router_modes_test.py --binaries DIR
 """
 
+import json
+import struct
+
 import federation
 from federation import configure, same_bytes
 
@@ -17,6 +20,7 @@ class RouterModesTest(federation.FederationCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.sites = {name: cls.join(name, *domain) for name, domain in DOMAINS.items()}
+        configure(cls.sites["a"].home, "contributor", row_bias="true")
         configure(cls.sites["b"].home, "contributor", router='"trained"')
         for name in ("a", "b"):
             cls.sites[name]("run", "--once")
@@ -95,19 +99,38 @@ class RouterModesTest(federation.FederationCase):
         self.assertIn("made by the coordinator", err)
         self.assertFalse((self.root / "none").exists())
 
-    def test_3_statistics_are_for_the_coordinator_alone(self):
+    def test_3_rows_with_a_bias_are_exported_folded(self):
+        def biases(folder):
+            data = (folder / "router.safetensors").read_bytes()
+            size = int.from_bytes(data[:8], "little")
+            header = json.loads(data[8:8 + size])
+            begin, end = header["layers.3.router.bias"]["data_offsets"]
+            return struct.unpack(f"<{(end - begin) // 4}f", data[8 + size + begin:8 + size + end])
+
+        public, first, second = biases(self.root / "never-discriminant")
+        self.assertEqual(public, 0)
+        self.assertLess(first, 0)  # `a` keeps its bias, `b` never had one
+        self.assertEqual(second, 0)
+        result = self.coordinator.json(
+            "release", "export", self.root / "never-discriminant", "--as", "huggingface",
+            "--output", self.root / "exported")
+        self.assertLess(result["max_logit_difference"], 5e-3)
+        self.assertFalse([path for path in (self.root / "exported").glob("*.safetensors")
+                          if b"router.bias" in path.read_bytes()[:100000]])
+
+    def test_4_statistics_are_for_the_coordinator_alone(self):
         files = [path.name for path in (self.root / "never-ridge").rglob("*")]
         self.assertNotIn("router_statistics.safetensors", files)
         text, _ = self.sites["a"]("egress", "show")
         self.assertIn("router statistics", text)
 
-    def test_4_owners_see_what_the_rows_of_others_do(self):
+    def test_5_owners_see_what_the_rows_of_others_do(self):
         report = self.sites["a"].json("evaluate", "--release", "latest")
         rows = report["foreign_rows"]
         self.assertEqual([row["contribution"] for row in rows["rows"]], ["b"])
         self.assertLess(rows["mean_best_logit"], 50)
 
-    def test_5_nothing_leaves_that_the_policy_keeps(self):
+    def test_6_nothing_leaves_that_the_policy_keeps(self):
         site = self.sites["c"]
         configure(site.home, "contributor", allow_router_statistics="false",
                   contribution='"c2"')
@@ -121,7 +144,7 @@ class RouterModesTest(federation.FederationCase):
         self.assertEqual(self.coordinator.json("release", "list")["releases"], before)
         site("withdraw", "--wait")
 
-    def test_6_no_half_release_becomes_visible(self):
+    def test_7_no_half_release_becomes_visible(self):
         self.coordinator.stop()
         configure(self.coordinator.home, "coordinator", ridge_max_condition=1.5)
         self.coordinator.serve()

@@ -301,6 +301,31 @@ TEST(PlanTest, RowsCanBeTrainedWithTheExpert) {
       absl::IsInvalidArgument(ResolveSettings(config, Anchor()).status()));
 }
 
+TEST(PlanTest, RowsCanKeepTheirBias) {
+  config::ContributorConfig config = Config(128);
+  config.mutable_expert()->set_row_bias(true);
+  const StageStore store("/home/pipeline/site-a");
+  const auto stages =
+      PlanStages(*ResolveSettings(config, Anchor()), Anchor(), store, "text");
+  const std::string rows = store.Output(kFitRouter, kRouterUnfoldedFile);
+  EXPECT_EQ(FindStage(stages, kTrain)->job.tasks(0).train().router_path(),
+            rows);
+  EXPECT_EQ(
+      FindStage(stages, kExport)->job.tasks(0).export_expert().router_path(),
+      rows);
+  EXPECT_EQ(FindStage(stages, kEvaluate)
+                ->job.tasks(0)
+                .evaluate_domain()
+                .models_size(),
+            2);
+  for (const char* router : {"closed_form", "trained"}) {
+    config.mutable_expert()->set_router(router);
+    EXPECT_TRUE(
+        absl::IsInvalidArgument(ResolveSettings(config, Anchor()).status()))
+        << router;
+  }
+}
+
 TEST(PlanTest, StatisticsAreMadeOnlyWhereThePolicyAllowsThem) {
   config::ContributorConfig config = Config(128);
   config.mutable_expert()->set_router_statistics(true);
