@@ -63,9 +63,10 @@ def study(workers: Workers, options, found: report.Report, more: dict) -> None:
             found.add(losses, parts.own(refitted))
     if "many" in options.parts:
         texts.make_more(corpora, options.anchor / "tokenizer.json", 32, 16)
-        crowd, losses = parts.many(cells, doubled, others)
-        found.add(losses, parts.own(crowd))
-        found.add(parts.many_wider(cells, anchor, crowd, corpora / "wider"), parts.own(crowd))
+        crowd, windows, losses = parts.many(cells, doubled, others)
+        found.add(losses, parts.own(crowd, windows), windows)
+        found.add(parts.many_wider(cells, anchor, crowd, windows, corpora / "wider"),
+                  parts.own(crowd, windows), windows)
 
 
 def main() -> int:

@@ -166,8 +166,9 @@ const std::map<std::string_view, std::string_view>& Comments() {
       {"Expert.rank",
        "With the anchor's own width: layers leave as differences of this rank "
        "to the anchor's network; 0 sends the matrices."},
-      {"Expert.row_bias",
-       "Rows keep their bias: merges keep a few percent more of the gain, and "
+      {"Expert.unfolded_rows",
+       "Rows of router \"logistic\" keep their bias: merges keep a few percent "
+       "more of the gain, and "
        "formats without a bias fold it at export (docs/routers.md)."},
       {"Expert.router_statistics",
        "Also send sums over the activations of the own text, for releases with "

@@ -151,7 +151,7 @@ StatusOr<manifest::ExpertManifest::Method> LocalPipeline::DescribeMethod()
                          : settings_.router == job::FitRouter::CLOSED_FORM
                              ? "closed_form"
                              : "logistic";
-  method.folded = !settings_.trains_rows && !settings_.row_bias;
+  method.folded = !settings_.trains_rows && !settings_.unfolded_rows;
   method.teacher = distilled ? "own full-width expert" : "";
   method.steps = training.steps();
   method.tokens = text.tasks(0).prepare_text().train_tokens();

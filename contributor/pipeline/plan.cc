@@ -89,8 +89,9 @@ class Planner {
   }
 
   std::string FittedRows() const {
-    return store_.Output(
-        kFitRouter, settings_.row_bias ? kRouterUnfoldedFile : kRouterFile);
+    return store_.Output(kFitRouter, settings_.unfolded_rows
+                                         ? kRouterUnfoldedFile
+                                         : kRouterFile);
   }
 
   // The narrow expert, or the full-width teacher of the other recipe. Either
@@ -199,7 +200,7 @@ class Planner {
         Begin(kEvaluate, {kPrepareText, kCalibrate, kFitRouter, kExport}, {});
     job::EvaluateDomain* own = AddOwnText(stage);
     AddModels(own);
-    if (!settings_.trains_rows && !settings_.row_bias) {
+    if (!settings_.trains_rows && !settings_.unfolded_rows) {
       job::LabelledModel* unfolded = own->add_models();
       unfolded->set_label("own_unfolded");
       *unfolded->mutable_model() = OwnModel();

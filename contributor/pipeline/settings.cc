@@ -112,12 +112,13 @@ StatusOr<Settings> ResolveSettings(const config::ContributorConfig& config,
         "expert.router: got \"trained\" with PRUNE_AND_DISTIL, wanted recipe "
         "TRAIN: rows are trained together with the expert that is sent");
   }
-  settings.row_bias = expert.row_bias();
-  if (settings.row_bias && (settings.trains_rows ||
-                            settings.router == job::FitRouter::CLOSED_FORM)) {
+  settings.unfolded_rows = expert.unfolded_rows();
+  if (settings.unfolded_rows &&
+      (settings.trains_rows ||
+       settings.router == job::FitRouter::CLOSED_FORM)) {
     return InvalidArgument(
-        "expert.row_bias: rows of router \"{}\" have no bias; use \"logistic\" "
-        "or leave row_bias out",
+        "expert.unfolded_rows: got it with router \"{}\", wanted \"logistic\": "
+        "there is no other bias that is folded; leave unfolded_rows out",
         expert.router());
   }
   settings.router_statistics = expert.router_statistics();

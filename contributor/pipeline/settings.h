@@ -57,7 +57,7 @@ struct Settings {
   // Rows start from mean activations and are trained with the expert.
   bool trains_rows = false;
   // Logistic rows with a bias, which is folded in otherwise.
-  bool row_bias = false;
+  bool unfolded_rows = false;
   // Sums over MoE inputs go with the expert.
   bool router_statistics = false;
   job::Distill::Form form = job::Distill::TAIL;

@@ -21,10 +21,7 @@ Status ServeCoordinator(const cli::CommandContext& context) {
   const std::string mode = settings.routing.mode;
   if (const std::string_view caution = RouterModeCaution(mode);
       !caution.empty()) {
-    log::Warning(
-        "routing.mode \"{}\" suits a release of one expert: with several "
-        "domains {} (docs/routers.md); \"discriminant\" is the default",
-        mode, caution);
+    log::Warning("routing.mode \"{}\" {} (docs/routers.md)", mode, caution);
   }
   ASSIGN_OR_RETURN(
       std::unique_ptr<TaskRunner> runner,

@@ -73,12 +73,12 @@ bool IsRouterMode(std::string_view mode) {
 
 std::string_view RouterModeCaution(std::string_view mode) {
   if (mode == kTrainedMode) {
-    return "every row was trained on its owner's text alone and fires on "
-           "everybody's";
+    return "suits a release of one expert: every row was trained on its "
+           "owner's text alone and fires on everybody's";
   }
   if (mode == kRidgeMode) {
-    return "a token's second expert is a stranger about as readily as the "
-           "anchor";
+    return "kept less than the anchor alone has on most of nine domains: a "
+           "token's second expert is a stranger about as readily as the anchor";
   }
   return "";
 }

@@ -1,5 +1,6 @@
 #include "coordinator/report/model_card.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "common/base/text.h"
@@ -87,15 +88,31 @@ std::string ExpertTable(const ReleaseFacts& facts) {
   return text + "\n";
 }
 
+// Whether an expert's rows came with a bias.
+bool KeepsBias(const ReleaseFacts& facts) {
+  return std::any_of(
+      facts.experts.begin(), facts.experts.end(), [](const auto& expert) {
+        return expert.manifest && !expert.manifest->method.folded &&
+               expert.manifest->method.router_method == "logistic";
+      });
+}
+
 std::string Evaluation(const ReleaseFacts& facts) {
   if (facts.losses.empty()) {
     return "";
   }
   std::string text =
       "## Evaluation\n\nLog-loss in nats per token on held-out text. Owners "
-      "measure on their own text and report numbers only.\n\n| text | measured "
-      "by | model | log-loss | perplexity |\n| --- | --- | --- | --- | --- "
-      "|\n";
+      "measure on their own text and report numbers only.";
+  if (KeepsBias(facts)) {
+    text +=
+        " Some rows of the release's router have a bias, which this format "
+        "has no place for: it is folded into the rows here, and the losses "
+        "were measured before.";
+  }
+  text +=
+      "\n\n| text | measured by | model | log-loss | perplexity |\n"
+      "| --- | --- | --- | --- | --- |\n";
   for (const LossFact& loss : facts.losses) {
     text += fmt::format("| {} | {} | {} | {:.4f} | {:.2f} |\n",
                         TableCell(loss.text), TableCell(loss.evaluator),

@@ -1,1 +1,1 @@
-"""A federation of ten domains, for comparing routers (docs/routers.md)."""
+"""A federation of many domains, for comparing routers (docs/routers.md)."""

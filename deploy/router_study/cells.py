@@ -9,6 +9,12 @@ from router_study.worker import Workers
 TEMPERATURES = (0.3, 1, 3)
 
 
+def mean(losses: list, windows: list | None = None) -> float:
+    """Over these windows, or over all: every window has as many tokens."""
+    chosen = losses if windows is None else [losses[i] for i in windows]
+    return sum(chosen) / len(chosen)
+
+
 class Cells:
     """Merged models by label, in groups that are measured together."""
 
@@ -31,9 +37,9 @@ class Cells:
             source["router_paths"] = [str(path) for path in rows]
         return source | options
 
-    def measure(self, group: str, experts: dict, models: dict) -> dict:
-        """label -> text -> loss of these models on every expert's held-out text and on
-        public text."""
+    def measure(self, group: str, experts: dict, models: dict, windows: dict | None = None) -> dict:
+        """label -> text -> loss of these models on every expert's held-out text, or on these
+        windows of it, and on public text."""
         found = {label: {} for label in models}
         labelled = [{"label": label, "model": model} for label, model in models.items()]
         read = [self._anchor.directory]
@@ -50,7 +56,8 @@ class Cells:
             results = self._workers.run("contributor", f"cells/{group}/{name}",
                                         [{"evaluate_domain": task}], [*read, folder])
             for loss in results[0]["evaluate_domain"]["losses"]:
-                found[loss["label"]][name] = loss["log_loss"]
+                found[loss["label"]][name] = mean(
+                    loss["window_losses"], (windows or {}).get(name))
         self._losses[group] = found
         return found
 
@@ -190,14 +197,25 @@ def own_rows(cells: Cells, experts: dict) -> list:
 
 def many(cells: Cells, doubled: dict, others: dict) -> tuple:
     """32 owners: those of `doubles`, other owners of the same nine domains, and twelve
-    of further domains."""
+    of further domains. (experts, windows, losses)."""
     experts = (doubled | {name + " (2)": expert for name, expert in others.items()}
                | cells.experts(texts.MORE, folder="more"))
+    windows = unseen(experts)
     label = f"{len(experts)} owners"
-    return experts, cells.measure("many", experts, {label: cells.model(experts)})
+    return experts, windows, cells.measure("many", experts, {label: cells.model(experts)}, windows)
 
 
-def many_wider(cells: Cells, anchor: Anchor, experts: dict, folder: pathlib.Path) -> dict:
+def unseen(experts: dict) -> dict:
+    """The held-out windows of every owner that no owner was trained on: two owners of a
+    domain chose their documents independently."""
+    windows = {name: expert.windows() for name, expert in experts.items()}
+    seen = {window for train, _ in windows.values() for window in train}
+    return {name: [i for i, window in enumerate(heldout) if window not in seen]
+            for name, (_, heldout) in windows.items()}
+
+
+def many_wider(cells: Cells, anchor: Anchor, experts: dict, windows: dict,
+               folder: pathlib.Path) -> dict:
     """The same experts with rows fitted beside more background classes."""
     statistics = anchor.wider(folder)
     count = len(list(folder.glob("*.jsonl")))
@@ -206,8 +224,11 @@ def many_wider(cells: Cells, anchor: Anchor, experts: dict, folder: pathlib.Path
     label = f"{len(experts)} owners, {count} more background classes"
     return cells.measure("many-wider", experts, {
         label: cells.model(experts, rows),
-        label + ", bias not folded": cells.model(experts, unfolded)})
+        label + ", bias not folded": cells.model(experts, unfolded)}, windows)
 
 
-def own(experts: dict) -> dict:
-    return {name: (expert.anchor_loss, expert.own_loss) for name, expert in experts.items()}
+def own(experts: dict, windows: dict | None = None) -> dict:
+    """Losses of the anchor and the own model by owner."""
+    return {name: tuple(mean(losses, (windows or {}).get(name))
+                        for losses in (expert.anchor_losses, expert.own_losses))
+            for name, expert in experts.items()}

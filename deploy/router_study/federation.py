@@ -165,9 +165,20 @@ class Expert:
                            {"label": "own", "model": {"directory": model,
                                                       "expert_paths": [str(self.file)]}}]}},
         ], [self._anchor.directory, self.site, self.trained.parent, self.rows.parent])
-        losses = {loss["label"]: loss["log_loss"]
+        losses = {loss["label"]: loss["window_losses"]
                   for loss in results[1]["evaluate_domain"]["losses"]}
-        self.anchor_loss, self.own_loss = losses["anchor"], losses["own"]
+        self.anchor_losses, self.own_losses = losses["anchor"], losses["own"]
+
+    @property
+    def own_loss(self) -> float:
+        """Of the own model, nats per held-out token."""
+        return sum(self.own_losses) / HELDOUT
+
+    def windows(self) -> tuple:
+        """Windows to train on and held-out ones, the ids of each as bytes."""
+        tensors = read_raw(self.tokens)
+        return tuple([data[i:i + 4 * shape[1]] for i in range(0, len(data), 4 * shape[1])]
+                     for _, shape, data in (tensors["train"], tensors["heldout"]))
 
     def again(self, label: str, rows: pathlib.Path, epochs: int,
               learning_rate: float) -> "Expert":

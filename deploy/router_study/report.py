@@ -14,7 +14,8 @@ class Report:
     def __init__(self):
         self.rows = []  # label, texts -> loss, kept, public
 
-    def add(self, losses: dict, own: dict, note: str = "") -> None:
+    def add(self, losses: dict, own: dict, windows: dict | None = None) -> None:
+        """`windows`: the held-out windows of every owner that were used; None: all."""
         for label, by_text in losses.items():
             share = kept(by_text, own)
             self.rows.append({
@@ -23,7 +24,7 @@ class Report:
                 "mean_kept": sum(share.values()) / len(share),
                 "above_anchor": sorted(name for name in share if share[name] < 0),
                 "own": {name: {"anchor": pair[0], "own": pair[1]} for name, pair in own.items()},
-                "note": note})
+                "windows": windows})
 
     def markdown(self, names: list, public: float) -> str:
         lines = ["| merge | " + " | ".join(names) + " | least | mean | public |",
@@ -39,10 +40,11 @@ class Report:
 
     def _owners(self, row: dict) -> str:
         """A line for each owner of a federation that has more of them than columns."""
-        lines = [f"\n{row['model']}:\n", "| owner | anchor | own | merged | kept |",
-                 "| --- | --- | --- | --- | --- |"]
+        lines = [f"\n{row['model']}:\n", "| owner | windows | anchor | own | merged | kept |",
+                 "| --- | --- | --- | --- | --- | --- |"]
         for name, pair in row["own"].items():
-            lines.append(f"| {name} | {pair['anchor']:.3f} | {pair['own']:.3f}"
+            windows = "all" if row["windows"] is None else len(row["windows"][name])
+            lines.append(f"| {name} | {windows} | {pair['anchor']:.3f} | {pair['own']:.3f}"
                          f" | {row['losses'][name]:.3f} | {100 * row['kept'][name]:.0f} |")
         return "\n".join(lines) + "\n"
 

@@ -121,11 +121,11 @@ def _package(language: str) -> str:
 
 def make_more(output: pathlib.Path, tokenizer: pathlib.Path, train: int, heldout: int) -> None:
     """output/more/{domain}/{train,heldout}.jsonl of MORE and output/wider/*.jsonl, further
-    background classes; no text is there twice or in what `make` wrote as public."""
+    background classes; no text is there twice or in what `make` wrote."""
     if (output / "more/complete").exists():
         return
     chooser = quickstart_corpora.Selection(tokenizer, 256, 1)
-    for path in (output / "public").rglob("*.jsonl"):
+    for path in (*output.glob("public/**/*.jsonl"), *output.glob("seed*/**/*.jsonl")):
         chooser.leave_out_texts(json.loads(line)["text"]
                                 for line in path.read_text(encoding="utf-8").splitlines())
     languages, sources = LANGUAGES | WIDER_LANGUAGES, SOURCES | WIDER_SOURCES

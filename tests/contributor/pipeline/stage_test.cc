@@ -303,7 +303,7 @@ TEST(PlanTest, RowsCanBeTrainedWithTheExpert) {
 
 TEST(PlanTest, RowsCanKeepTheirBias) {
   config::ContributorConfig config = Config(128);
-  config.mutable_expert()->set_row_bias(true);
+  config.mutable_expert()->set_unfolded_rows(true);
   const StageStore store("/home/pipeline/site-a");
   const auto stages =
       PlanStages(*ResolveSettings(config, Anchor()), Anchor(), store, "text");
