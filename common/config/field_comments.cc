@@ -168,8 +168,8 @@ const std::map<std::string_view, std::string_view>& Comments() {
        "to the anchor's network; 0 sends the matrices."},
       {"Expert.unfolded_rows",
        "Rows of router \"logistic\" keep their bias: merges keep a few percent "
-       "more of the gain, and "
-       "formats without a bias fold it at export (docs/routers.md)."},
+       "more of the gain, and formats without a bias fold it at export "
+       "(docs/routers.md)."},
       {"Expert.router_statistics",
        "Also send sums over the activations of the own text, for releases with "
        "a ridge router. policy.allow_router_statistics must allow it."},

@@ -117,8 +117,8 @@ StatusOr<Settings> ResolveSettings(const config::ContributorConfig& config,
       (settings.trains_rows ||
        settings.router == job::FitRouter::CLOSED_FORM)) {
     return InvalidArgument(
-        "expert.unfolded_rows: got it with router \"{}\", wanted \"logistic\": "
-        "there is no other bias that is folded; leave unfolded_rows out",
+        "expert.unfolded_rows: got it with router \"{}\", wanted \"logistic\", "
+        "whose bias alone is folded; leave unfolded_rows out",
         expert.router());
   }
   settings.router_statistics = expert.router_statistics();

@@ -15,6 +15,11 @@ def mean(losses: list, windows: list | None = None) -> float:
     return sum(chosen) / len(chosen)
 
 
+def unfolded(rows: list) -> list:
+    """The same rows with their bias, which a fit writes beside the folded ones."""
+    return [path.with_name("router_unfolded.safetensors") for path in rows]
+
+
 class Cells:
     """Merged models by label, in groups that are measured together."""
 
@@ -23,10 +28,10 @@ class Cells:
         self._losses = {}  # group -> label -> text -> nats per token
 
     def experts(self, names, prefix: str = "", folder: str = "seed1", **options) -> dict:
-        own = folder == "seed2"
+        # Experts of the first texts share a site, whatever else is different.
+        sites = {name: name if folder == "seed1" else prefix + name for name in names}
         return {name: Expert(self._workers, self._anchor, prefix + name,
-                             self._texts / folder / name, site=prefix + name if own else name,
-                             **options)
+                             self._texts / folder / name, site=sites[name], **options)
                 for name in names}
 
     def model(self, experts: dict, rows: list | None = None, **options) -> dict:
@@ -133,12 +138,10 @@ def rows_of_others(cells: Cells, anchor: Anchor, experts: dict) -> dict:
 def larger_background(cells: Cells, anchor: Anchor, experts: dict) -> dict:
     """Rows fitted to three times as much public text, the experts as they are."""
     statistics = anchor.larger(36)
+    rows = [expert.refit("larger", statistics) for expert in experts.values()]
     return cells.measure("larger", experts, {
-        "up to 36 windows a class": cells.model(
-            experts, [expert.refit("larger", statistics) for expert in experts.values()]),
-        "the same, bias not folded": cells.model(
-            experts, [expert.refit("larger", statistics).with_name("router_unfolded.safetensors")
-                      for expert in experts.values()])})
+        "up to 36 windows a class": cells.model(experts, rows),
+        "the same, bias not folded": cells.model(experts, unfolded(rows))})
 
 
 def ridge(cells: Cells, experts: dict) -> dict:
@@ -159,7 +162,7 @@ def trained_rows(cells: Cells) -> tuple:
 
 
 def with_bias(cells: Cells) -> tuple:
-    """Experts trained with rows that keep their bias (`row_bias` of the configuration)."""
+    """Experts trained with rows that keep their bias (`expert.unfolded_rows`)."""
     experts = cells.experts(texts.DOMAINS, "bias-", fold=False)
     return experts, cells.measure("bias", experts, {
         "bias not folded, experts trained with it": cells.model(experts)})
@@ -220,11 +223,10 @@ def many_wider(cells: Cells, anchor: Anchor, experts: dict, windows: dict,
     statistics = anchor.wider(folder)
     count = len(list(folder.glob("*.jsonl")))
     rows = [expert.refit("wider", statistics) for expert in experts.values()]
-    unfolded = [path.with_name("router_unfolded.safetensors") for path in rows]
     label = f"{len(experts)} owners, {count} more background classes"
     return cells.measure("many-wider", experts, {
         label: cells.model(experts, rows),
-        label + ", bias not folded": cells.model(experts, unfolded)}, windows)
+        label + ", bias not folded": cells.model(experts, unfolded(rows))}, windows)
 
 
 def own(experts: dict, windows: dict | None = None) -> dict:

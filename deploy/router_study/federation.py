@@ -42,8 +42,8 @@ class Anchor:
             "model_directory": str(self.directory), "window_tokens": 256,
             "windows_per_class": windows, "heldout_windows": 16, "sample_stride": STRIDE,
             "first_layer": FIRST_LAYER,
-            "classes": [{"name": name, "paths": [str(path)]}
-                        for name, path in classes.items()]}}],
+            "classes": [{"name": label, "paths": [str(path)]}
+                        for label, path in classes.items()]}}],
             [self.directory, self._public, *folders])
         return self._workers.output(name) / "statistics.safetensors"
 
@@ -169,11 +169,6 @@ class Expert:
                   for loss in results[1]["evaluate_domain"]["losses"]}
         self.anchor_losses, self.own_losses = losses["anchor"], losses["own"]
 
-    @property
-    def own_loss(self) -> float:
-        """Of the own model, nats per held-out token."""
-        return sum(self.own_losses) / HELDOUT
-
     def windows(self) -> tuple:
         """Windows to train on and held-out ones, the ids of each as bytes."""
         tensors = read_raw(self.tokens)
@@ -195,13 +190,8 @@ class Expert:
         """Rows fitted to the inputs that layers have in the own model, not in the anchor."""
         seen = f"own/{variant}/{self.name}"
         self._workers.make(seen, [self.file, self.trunk], self._write_own_activations)
-        name = f"rows/{variant}/{self.name}"
-        task = self.fitting(self._anchor.statistics)
-        task["activations_path"] = str(self._workers.output(seen) / "activations.safetensors")
-        self._workers.run("contributor", name, [{"fit_router": task}],
-                          [self._anchor.directory, self._workers.output(seen),
-                           self._anchor.statistics])
-        return self._workers.output(name) / "router.safetensors"
+        return self.refit(variant, self._anchor.statistics,
+                          self._workers.output(seen) / "activations.safetensors")
 
     def _write_own_activations(self, folder: pathlib.Path) -> None:
         import torch  # pylint: disable=import-outside-toplevel  # seconds, for this alone
@@ -219,12 +209,14 @@ class Expert:
                 "activations_path": str(self.activations),
                 "public_statistics_path": str(statistics), "first_layer": FIRST_LAYER} | more
 
-    def refit(self, variant: str, statistics: pathlib.Path, **more) -> pathlib.Path:
-        """Rows fitted anew, the expert as it is."""
+    def refit(self, variant: str, statistics: pathlib.Path,
+              activations: pathlib.Path | None = None, **more) -> pathlib.Path:
+        """Rows fitted anew, to the site's activations or others; the expert as it is."""
         name = f"rows/{variant}/{self.name}"
-        self._workers.run("contributor", name,
-                          [{"fit_router": self.fitting(statistics, **more)}],
-                          [self._anchor.directory, self.site, statistics])
+        activations = activations or self.activations
+        task = self.fitting(statistics, activations_path=str(activations), **more)
+        self._workers.run("contributor", name, [{"fit_router": task}],
+                          [self._anchor.directory, activations.parent, statistics])
         return self._workers.output(name) / "router.safetensors"
 
     def moments(self) -> pathlib.Path:
