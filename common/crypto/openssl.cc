@@ -1,8 +1,17 @@
 #include "common/crypto/openssl.h"
 
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 
 namespace tributary::crypto::openssl {
+
+namespace {
+// At exit OpenSSL frees what its threads share, and gRPC's threads may be amid
+// a handshake then: they would go on with freed memory. The kernel takes it back
+// as well. Counts only as the first call into OpenSSL, so before main.
+[[maybe_unused]] const int kLeaveForExit =
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr);
+}  // namespace
 
 std::string TakeErrors() {
   std::string text;
