@@ -13,12 +13,15 @@ namespace {
 std::string Describe(const v1::TrustState& state) {
   std::string text = fmt::format(
       "CA                  {}, until {}\n"
-      "server certificate  {}, until {}",
+      "server certificate  {}, until {}\n"
+      "operator's           {}, until {}",
       state.ca_fingerprint(),
       FormatTime(static_cast<double>(state.ca_expire_time_s())),
       state.server_certificate_fingerprint(),
+      FormatTime(static_cast<double>(state.server_certificate_expire_time_s())),
+      state.operator_certificate_fingerprint(),
       FormatTime(
-          static_cast<double>(state.server_certificate_expire_time_s())));
+          static_cast<double>(state.operator_certificate_expire_time_s())));
   if (state.next_ca_fingerprint().empty()) {
     return text;
   }
@@ -84,7 +87,8 @@ void AddCaCommands(cli::CommandLine& command_line, CLI::App& group) {
 
 void AddRotateCommands(cli::CommandLine& command_line) {
   CLI::App& group = *command_line.AddGroup(
-      "rotate", "New keys for the server and the federation's CA");
+      "rotate",
+      "New keys for the server, the operator and the federation's CA");
   command_line.AddCommand(group, "status",
                           "Certificates, and how far a change of the CA is",
                           [](const cli::CommandContext& context) {
@@ -99,6 +103,17 @@ void AddRotateCommands(cli::CommandLine& command_line) {
         request.set_request_id(RandomUuid());
         return RunRotation(context, &Stub::RotateServerKey, request,
                            "The server has a new key.\n");
+      });
+  command_line.AddCommand(
+      group, "operator",
+      "Give the operator a new key; whoever has a copy of the old one is "
+      "refused from the next call on",
+      [](const cli::CommandContext& context) {
+        v1::RotateOperatorKeyRequest request;
+        request.set_request_id(RandomUuid());
+        return RunRotation(context, &Stub::RotateOperatorKey, request,
+                           "The operator has a new key, in keys/ of the home. "
+                           "Back up the home now.\n");
       });
   AddCaCommands(command_line, group);
 }

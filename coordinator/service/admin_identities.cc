@@ -1,5 +1,5 @@
-// The operator's calls about invitations and readers, and the collection of
-// what nobody needs.
+// The operator's calls about invitations, and the collection of what nobody
+// needs.
 
 #include "common/manifest/resource_name.h"
 #include "coordinator/service/admin_actions.h"
@@ -8,7 +8,6 @@
 #include "coordinator/service/request_once.h"
 #include "coordinator/service/serve.h"
 #include "coordinator/storage/contributor_store.h"
-#include "coordinator/storage/reader_store.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -24,21 +23,6 @@ v1::Invitation ToProto(const InvitationRow& row) {
   out.set_create_time_s(row.create_time_s);
   out.set_expire_time_s(row.expire_time_s);
   return out;
-}
-
-v1::RevokedReader ToProto(const RevokedReaderRow& row) {
-  v1::RevokedReader out;
-  out.set_name(ResourceName(Collection::kReaders, row.id));
-  out.set_revoke_time_s(row.revoke_time_s);
-  return out;
-}
-
-// What RunOnce kept of an answer.
-template <typename Message>
-Status Restore(const std::string& bytes, Message& message) {
-  return message.ParseFromString(bytes)
-             ? absl::OkStatus()
-             : DataLoss("the stored answer to this request is damaged");
 }
 
 }  // namespace
@@ -83,71 +67,14 @@ grpc::Status AdminServiceImpl::DeleteInvitation(
             ParseResourceName(Collection::kInvitations, request->name()));
         ASSIGN_OR_RETURN(const RequestKey key,
                          KeyOf(caller.uri, request->request_id(), *request));
-        ASSIGN_OR_RETURN(
-            const std::string answer,
-            RunOnce(core, key,
-                    [&](Transaction& transaction) -> StatusOr<std::string> {
-                      ASSIGN_OR_RETURN(
-                          const InvitationRow row,
-                          TakeInvitationBack(core, transaction, caller, id));
-                      return ToProto(row).SerializeAsString();
-                    }));
-        return Restore(answer, *response);
-      });
-}
-
-grpc::Status AdminServiceImpl::RevokeReader(
-    grpc::ServerContext* call, const v1::RevokeReaderRequest* request,
-    v1::RevokedReader* response) {
-  return Serve(
-      context_, *call, "AdminService.RevokeReader", *request, [&]() -> Status {
-        const Core& core = context_.core;
-        ASSIGN_OR_RETURN(const Caller caller, RequireOperator(core, *call));
-        ASSIGN_OR_RETURN(
-            const std::string id,
-            ParseResourceName(Collection::kReaders, request->name()));
-        ASSIGN_OR_RETURN(const RequestKey key,
-                         KeyOf(caller.uri, request->request_id(), *request));
-        ASSIGN_OR_RETURN(
-            const std::string answer,
-            RunOnce(core, key,
-                    [&](Transaction& transaction) -> StatusOr<std::string> {
-                      ASSIGN_OR_RETURN(const RevokedReaderRow row,
-                                       coordinator::RevokeReader(
-                                           core, transaction, caller, id));
-                      return ToProto(row).SerializeAsString();
-                    }));
-        context_.streams.EndStreamsOf(
-            fmt::format("spiffe://{}/reader/{}", core.settings.federation, id),
-            rpc::WithErrorInfo(PermissionDenied("readers/{} is revoked", id),
-                               {.reason = rpc::kRevoked}));
-        return Restore(answer, *response);
-      });
-}
-
-grpc::Status AdminServiceImpl::ListRevokedReaders(
-    grpc::ServerContext* call, const v1::ListRevokedReadersRequest* request,
-    v1::ListRevokedReadersResponse* response) {
-  return Serve(
-      context_, *call, "AdminService.ListRevokedReaders", *request,
-      [&]() -> Status {
-        const Core& core = context_.core;
-        RETURN_IF_ERROR(RequireOperator(core, *call).status());
-        ASSIGN_OR_RETURN(const Page page,
-                         ParsePage(request->page_size(), request->page_token(),
-                                   "revoked readers"));
-        return core.database.Transact([&](Transaction& transaction) {
-          const std::vector<RevokedReaderRow> rows =
-              ReaderStore(transaction).ListRevoked(page.after, page.size);
-          for (const RevokedReaderRow& row : rows) {
-            *response->add_readers() = ToProto(row);
-          }
-          if (static_cast<int64_t>(rows.size()) == page.size) {
-            response->set_next_page_token(
-                NextPageToken("revoked readers", rows.back().id));
-          }
-          return absl::OkStatus();
-        });
+        return AnswerOnce(
+            core, key, *response,
+            [&](Transaction& transaction) -> StatusOr<v1::Invitation> {
+              ASSIGN_OR_RETURN(
+                  const InvitationRow row,
+                  TakeInvitationBack(core, transaction, caller, id));
+              return ToProto(row);
+            });
       });
 }
 
@@ -166,7 +93,7 @@ Status AdminServiceImpl::CollectGarbage(
           return absl::OkStatus();
         }));
     if (stored) {
-      return Restore(*stored, response);
+      return RestoreAnswer(*stored, response);
     }
   }
   ASSIGN_OR_RETURN(const CollectionReport report, core.catalog.Collect());
@@ -176,11 +103,9 @@ Status AdminServiceImpl::CollectGarbage(
   if (!key) {
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const std::string answer,
-                   RunOnce(core, *key, [&](Transaction&) {
-                     return StatusOr<std::string>(response.SerializeAsString());
-                   }));
-  return Restore(answer, response);
+  return AnswerOnce(core, *key, response, [&](Transaction&) {
+    return StatusOr<v1::CollectGarbageResponse>(response);
+  });
 }
 
 grpc::Status AdminServiceImpl::CollectGarbage(

@@ -20,6 +20,10 @@ class AdminServiceImpl final : public v1::AdminService::Service {
   grpc::Status DeleteInvitation(grpc::ServerContext* call,
                                 const v1::DeleteInvitationRequest* request,
                                 v1::Invitation* response) override;
+  grpc::Status IssueReaderCertificate(
+      grpc::ServerContext* call,
+      const v1::IssueReaderCertificateRequest* request,
+      v1::ReaderCertificate* response) override;
   grpc::Status RevokeReader(grpc::ServerContext* call,
                             const v1::RevokeReaderRequest* request,
                             v1::RevokedReader* response) override;
@@ -78,6 +82,10 @@ class AdminServiceImpl final : public v1::AdminService::Service {
   Status CreateInvitation(grpc::ServerContext& call,
                           const v1::CreateInvitationRequest& request,
                           v1::CreateInvitationResponse& response);
+  Status IssueReaderCertificate(
+      grpc::ServerContext& call,
+      const v1::IssueReaderCertificateRequest& request,
+      v1::ReaderCertificate& response);
   Status CollectGarbage(grpc::ServerContext& call,
                         const v1::CollectGarbageRequest& request,
                         v1::CollectGarbageResponse& response);

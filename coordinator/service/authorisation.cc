@@ -1,6 +1,8 @@
 #include "coordinator/service/authorisation.h"
 
+#include "common/crypto/certificate.h"
 #include "common/rpc/status_conversion.h"
+#include "coordinator/service/server_keys.h"
 #include "coordinator/storage/contributor_store.h"
 #include "coordinator/storage/reader_store.h"
 
@@ -53,6 +55,29 @@ std::string UriOf(const rpc::PeerIdentity& peer) {
                      rpc::RoleName(peer.role), peer.id);
 }
 
+// The operator is who holds the key of the certificate in the home: what was
+// replaced does not count, though the CA has signed it.
+Status CheckOperatorKey(const Core& core,
+                        const grpc::ServerContextBase& context) {
+  ASSIGN_OR_RETURN(
+      const crypto::Certificate present,
+      crypto::Certificate::Load(core.home.certificate(kOperatorName)));
+  const auto pem = rpc::PeerCertificatePem(*context.auth_context());
+  if (!pem) {
+    return Unauthenticated("the connection shows no certificate");
+  }
+  ASSIGN_OR_RETURN(const crypto::Certificate shown,
+                   crypto::Certificate::FromPem(*pem));
+  return shown.public_key() == present.public_key()
+             ? absl::OkStatus()
+             : rpc::WithErrorInfo(
+                   PermissionDenied("the operator of federation {} has another "
+                                    "key now; use keys/operator.* of the "
+                                    "coordinator's home",
+                                    core.settings.federation),
+                   {.reason = rpc::kRevoked});
+}
+
 StatusOr<Caller> Identify(const Core& core,
                           const grpc::ServerContextBase& context,
                           Revoked revoked) {
@@ -66,6 +91,8 @@ StatusOr<Caller> Identify(const Core& core,
     RETURN_IF_ERROR(CheckKnown(core, peer.id, revoked));
   } else if (peer.role == rpc::PeerRole::kReader) {
     RETURN_IF_ERROR(CheckReads(core, peer.id));
+  } else {
+    RETURN_IF_ERROR(CheckOperatorKey(core, context));
   }
   return Caller{.uri = UriOf(peer), .role = peer.role, .id = peer.id};
 }

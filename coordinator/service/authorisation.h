@@ -32,7 +32,8 @@ StatusOr<Caller> RequireContributor(const Core& core,
 StatusOr<Caller> RequireOwner(const Core& core,
                               const grpc::ServerContextBase& context);
 
-// An operator of this federation. Errors likewise.
+// The operator of this federation, with the key that its home holds. Errors
+// likewise; PERMISSION_DENIED for a key that was replaced.
 StatusOr<Caller> RequireOperator(const Core& core,
                                  const grpc::ServerContextBase& context);
 

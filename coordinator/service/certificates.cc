@@ -6,29 +6,43 @@
 #include "common/crypto/digest.h"
 #include "common/manifest/resource_name.h"
 #include "common/manifest/spiffe.h"
+#include "coordinator/storage/reader_store.h"
 
 namespace tributary::coordinator {
 
-StatusOr<CertificateRow> IssueContributorCertificate(
-    const ServiceContext& context, Transaction& transaction,
-    const std::string& contributor, const std::string& request_pem) {
+namespace {
+
+// Certifies the key of a signing request for a client.
+StatusOr<crypto::Certificate> Certify(const ServiceContext& context,
+                                      const std::string& request_pem,
+                                      const std::string& id,
+                                      const std::string& uri,
+                                      int64_t lifetime_s) {
   StatusOr<crypto::SigningRequest> request =
       crypto::SigningRequest::FromPem(request_pem);
   if (!request.ok()) {
     return InvalidArgument("certificate_signing_request_pem: {}",
                            std::string(request.status().message()));
   }
+  return context.trust.keys()->issuing_ca().Issue(
+      request->public_key(), {.common_name = id,
+                              .uris = {uri},
+                              .usages = {crypto::KeyUsage::kClient},
+                              .lifetime_s = lifetime_s});
+}
+
+}  // namespace
+
+StatusOr<CertificateRow> IssueContributorCertificate(
+    const ServiceContext& context, Transaction& transaction,
+    const std::string& contributor, const std::string& request_pem) {
   const manifest::Identity identity{
       .federation = context.core.settings.federation,
       .role = manifest::Role::kContributor,
       .id = contributor};
-  ASSIGN_OR_RETURN(
-      const crypto::Certificate certificate,
-      context.trust.keys()->issuing_ca().Issue(
-          request->public_key(), {.common_name = contributor,
-                                  .uris = {identity.ToUri()},
-                                  .usages = {crypto::KeyUsage::kClient},
-                                  .lifetime_s = kContributorCertificateS}));
+  ASSIGN_OR_RETURN(const crypto::Certificate certificate,
+                   Certify(context, request_pem, contributor, identity.ToUri(),
+                           kContributorCertificateS));
   CertificateRow row{.serial = certificate.serial(),
                      .contributor = contributor,
                      .key_id = certificate.public_key().key_id(),
@@ -37,6 +51,35 @@ StatusOr<CertificateRow> IssueContributorCertificate(
                      .expire_time_s = certificate.not_after_s()};
   ContributorStore(transaction).AddCertificate(row);
   return row;
+}
+
+std::string ReaderUri(const std::string& federation, const std::string& id) {
+  return fmt::format("spiffe://{}/{}/{}", federation,
+                     rpc::RoleName(rpc::PeerRole::kReader), id);
+}
+
+StatusOr<crypto::Certificate> IssueReader(const ServiceContext& context,
+                                          Transaction& transaction,
+                                          const Caller& caller,
+                                          const ReaderRequest& request) {
+  const Core& core = context.core;
+  if (ReaderStore(transaction).FindRevoked(request.id)) {
+    return FailedPrecondition("readers/{} is revoked; issue under another id",
+                              request.id);
+  }
+  ASSIGN_OR_RETURN(const crypto::Certificate certificate,
+                   Certify(context, request.request_pem, request.id,
+                           ReaderUri(core.settings.federation, request.id),
+                           request.lifetime_s));
+  RETURN_IF_ERROR(core.Audit(transaction,
+                             {.actor = caller.uri,
+                              .action = "reader.issue",
+                              .subject = manifest::ResourceName(
+                                  manifest::Collection::kReaders, request.id)},
+                             {{"serial", certificate.serial()},
+                              {"key_id", certificate.public_key().key_id()},
+                              {"expire_time_s", certificate.not_after_s()}}));
+  return certificate;
 }
 
 Status RecordShownCertificate(const Core& core, Transaction& transaction,

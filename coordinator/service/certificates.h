@@ -19,6 +19,23 @@ StatusOr<CertificateRow> IssueContributorCertificate(
     const ServiceContext& context, Transaction& transaction,
     const std::string& contributor, const std::string& request_pem);
 
+struct ReaderRequest {
+  std::string id;
+  std::string request_pem;
+  int64_t lifetime_s = 0;
+};
+
+// Certifies the key of a signing request for a reader; in the audit log, and
+// kept nowhere else. INVALID_ARGUMENT: malformed request. FAILED_PRECONDITION:
+// the reader is revoked.
+StatusOr<crypto::Certificate> IssueReader(const ServiceContext& context,
+                                          Transaction& transaction,
+                                          const Caller& caller,
+                                          const ReaderRequest& request);
+
+// spiffe://<federation>/reader/<id>
+std::string ReaderUri(const std::string& federation, const std::string& id);
+
 // Records the certificate that a contributor showed if the database does not
 // know its key: it was issued after the backup that the database was restored
 // from. The connection has verified it.

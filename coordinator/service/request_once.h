@@ -31,4 +31,27 @@ StatusOr<std::string> RunOnce(
     const Core& core, const RequestKey& key,
     const std::function<StatusOr<std::string>(Transaction&)>& mutate);
 
+// What RunOnce kept of a message. DATA_LOSS: the bytes are no such message.
+template <typename Message>
+Status RestoreAnswer(const std::string& bytes, Message& message) {
+  return message.ParseFromString(bytes)
+             ? absl::OkStatus()
+             : DataLoss("the stored answer to this request is damaged");
+}
+
+// RunOnce for what answers with a message that holds no secret: `mutate` takes
+// the transaction and returns StatusOr<Message>.
+template <typename Message, typename Mutate>
+Status AnswerOnce(const Core& core, const RequestKey& key, Message& answer,
+                  const Mutate& mutate) {
+  ASSIGN_OR_RETURN(
+      const std::string bytes,
+      RunOnce(core, key,
+              [&](Transaction& transaction) -> StatusOr<std::string> {
+                ASSIGN_OR_RETURN(const Message message, mutate(transaction));
+                return message.SerializeAsString();
+              }));
+  return RestoreAnswer(bytes, answer);
+}
+
 }  // namespace tributary::coordinator

@@ -80,6 +80,17 @@ Status CompleteCaChange(const Home& home) {
   return absl::OkStatus();
 }
 
+StatusOr<crypto::CertificateAuthority> LoadCa(const Home& home,
+                                              const std::string& name,
+                                              const Clock& clock) {
+  ASSIGN_OR_RETURN(crypto::Certificate certificate,
+                   crypto::Certificate::Load(home.certificate(name)));
+  ASSIGN_OR_RETURN(crypto::PrivateKey key,
+                   crypto::PrivateKey::Load(home.key(name)));
+  return crypto::CertificateAuthority::Create(std::move(certificate),
+                                              std::move(key), clock);
+}
+
 // Every name and address that the server's certificate has to cover.
 std::vector<std::string> ServerHosts(const Settings& settings) {
   std::vector<std::string> hosts = {"localhost", "127.0.0.1"};
@@ -101,7 +112,7 @@ std::vector<std::string> ServerHosts(const Settings& settings) {
 Status WriteTlsIdentity(const Home& home,
                         const crypto::Certificate& certificate) {
   ASSIGN_OR_RETURN(const crypto::PrivateKey key,
-                   crypto::PrivateKey::Load(home.key("server")));
+                   crypto::PrivateKey::Load(home.key(kServerName)));
   return WriteFileAtomic(ServerTlsFiles(home).certificate,
                          key.ToPem() + certificate.ToPem(), 0600);
 }
@@ -159,17 +170,6 @@ bool HasNextCa(const Home& home) {
          fs::exists(home.key(kNextCaName), error);
 }
 
-StatusOr<crypto::CertificateAuthority> LoadCa(const Home& home,
-                                              const std::string& name,
-                                              const Clock& clock) {
-  ASSIGN_OR_RETURN(crypto::Certificate certificate,
-                   crypto::Certificate::Load(home.certificate(name)));
-  ASSIGN_OR_RETURN(crypto::PrivateKey key,
-                   crypto::PrivateKey::Load(home.key(name)));
-  return crypto::CertificateAuthority::Create(std::move(certificate),
-                                              std::move(key), clock);
-}
-
 std::string HostOf(const std::string& address) {
   std::string host = address.substr(0, address.rfind(':'));
   if (host.size() >= 2 && host.front() == '[' && host.back() == ']') {
@@ -193,22 +193,26 @@ StatusOr<ServerKeys> LoadServerKeys(const Home& home, const Settings& settings,
   }
   using crypto::KeyUsage;
   RETURN_IF_ERROR(Refresh(
-      home, ca, {"server", ServerHosts(settings), {KeyUsage::kServer}}, clock));
+      home, ca, {kServerName, ServerHosts(settings), {KeyUsage::kServer}},
+      clock));
   RETURN_IF_ERROR(Refresh(home, ca, {"signer", {}, {}}, clock));
   RETURN_IF_ERROR(
-      Refresh(home, ca, {"operator", {}, {KeyUsage::kClient}}, clock));
+      Refresh(home, ca, {kOperatorName, {}, {KeyUsage::kClient}}, clock));
 
   ASSIGN_OR_RETURN(crypto::PrivateKey signer,
                    crypto::PrivateKey::Load(home.key("signer")));
   ASSIGN_OR_RETURN(const crypto::Certificate signer_certificate,
                    crypto::Certificate::Load(home.certificate("signer")));
   ASSIGN_OR_RETURN(crypto::Certificate server_certificate,
-                   crypto::Certificate::Load(home.certificate("server")));
+                   crypto::Certificate::Load(home.certificate(kServerName)));
+  ASSIGN_OR_RETURN(crypto::Certificate operator_certificate,
+                   crypto::Certificate::Load(home.certificate(kOperatorName)));
   ServerKeys keys{.ca = std::move(ca),
                   .next_ca = std::move(next_ca),
                   .signer = std::move(signer),
                   .signer_certificate_pem = signer_certificate.ToPem(),
-                  .server_certificate = std::move(server_certificate)};
+                  .server_certificate = std::move(server_certificate),
+                  .operator_certificate = std::move(operator_certificate)};
   RETURN_IF_ERROR(WriteTlsFiles(home, keys));
   return keys;
 }

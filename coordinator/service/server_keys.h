@@ -29,6 +29,7 @@ struct ServerKeys {
   crypto::PrivateKey signer;
   std::string signer_certificate_pem;
   crypto::Certificate server_certificate;
+  crypto::Certificate operator_certificate;
 
   const crypto::CertificateAuthority& issuing_ca() const {
     return next_ca ? *next_ca : ca;
@@ -37,9 +38,11 @@ struct ServerKeys {
   std::vector<crypto::Certificate> trusted_cas() const;
 };
 
-// Names of the pairs in keys/ that concern the CA.
+// Names of pairs in keys/.
 inline constexpr char kCaName[] = "ca";
 inline constexpr char kNextCaName[] = "ca-next";
+inline constexpr char kServerName[] = "server";
+inline constexpr char kOperatorName[] = "operator";
 
 // Lifetime of a CA.
 inline constexpr int64_t kCaLifetimeS = 3650 * crypto::kDaySeconds;
@@ -58,11 +61,6 @@ Status ShowCertificateOf(const Home& home, const ServerKeys& keys,
 
 // Where the TLS library finds what LoadServerKeys wrote for it.
 rpc::TlsFiles ServerTlsFiles(const Home& home);
-
-// The present CA and its key; `name` is one of those above.
-StatusOr<crypto::CertificateAuthority> LoadCa(const Home& home,
-                                              const std::string& name,
-                                              const Clock& clock);
 
 // Whether a CA is being replaced.
 bool HasNextCa(const Home& home);

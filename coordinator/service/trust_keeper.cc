@@ -57,15 +57,15 @@ Status TrustKeeper::CheckNoNextCa() const {
       present->next_ca->certificate().fingerprint());
 }
 
-Status TrustKeeper::RotateServerKey() {
+Status TrustKeeper::RotateKey(const std::string& name) {
   const std::lock_guard<std::mutex> lock(change_);
   ASSIGN_OR_RETURN(const crypto::PrivateKey key,
                    crypto::PrivateKey::Generate());
   // A certificate that is of another key is issued again, now or, after a
   // crash, at the next start.
-  RETURN_IF_ERROR(key.Save(home_.key("server")));
+  RETURN_IF_ERROR(key.Save(home_.key(name)));
   RETURN_IF_ERROR(Reload());
-  log::Info("the server has a new key");
+  log::Info("the {} has a new key", name);
   return absl::OkStatus();
 }
 

@@ -25,8 +25,9 @@ class TrustKeeper {
   // Signs anchors, releases and receipts; stays the same.
   const crypto::PrivateKey& signer() const { return signer_; }
 
-  // A new key and certificate of the server.
-  Status RotateServerKey();
+  // A new key and certificate of the server or of the operator (kServerName,
+  // kOperatorName).
+  Status RotateKey(const std::string& name);
   // Makes a second CA, in memory only, and waits until new connections trust
   // it. FAILED_PRECONDITION: there is one.
   StatusOr<crypto::CertificateAuthority> PrepareCa();

@@ -104,6 +104,10 @@ Status TrustServiceImpl::FillState(v1::TrustState& state) {
       keys->server_certificate.fingerprint());
   state.set_server_certificate_expire_time_s(
       keys->server_certificate.not_after_s());
+  state.set_operator_certificate_fingerprint(
+      keys->operator_certificate.fingerprint());
+  state.set_operator_certificate_expire_time_s(
+      keys->operator_certificate.not_after_s());
   if (!keys->next_ca) {
     return absl::OkStatus();
   }
@@ -151,32 +155,57 @@ grpc::Status TrustServiceImpl::GetTrustState(
       });
 }
 
+template <typename Request>
+Status TrustServiceImpl::RotateKey(const Caller& caller, const Request& request,
+                                   const std::string& name) {
+  const Core& core = context_.core;
+  ASSIGN_OR_RETURN(const RequestKey key,
+                   KeyOf(caller.uri, request.request_id(), request));
+  return RunOnce(
+             core, key,
+             [&](Transaction& transaction) -> StatusOr<std::string> {
+               RETURN_IF_ERROR(context_.trust.RotateKey(name));
+               const auto keys = context_.trust.keys();
+               const std::string fingerprint =
+                   (name == kServerName ? keys->server_certificate
+                                        : keys->operator_certificate)
+                       .fingerprint();
+               RETURN_IF_ERROR(core.Audit(
+                   transaction,
+                   {.actor = caller.uri,
+                    .action = fmt::format("federation.rotate_{}_key", name)},
+                   {{"certificate", fingerprint}}));
+               return fingerprint;
+             })
+      .status();
+}
+
 grpc::Status TrustServiceImpl::RotateServerKey(
     grpc::ServerContext* call, const v1::RotateServerKeyRequest* request,
     v1::TrustState* response) {
+  return Serve(context_, *call, "TrustService.RotateServerKey", *request,
+               [&]() -> Status {
+                 ASSIGN_OR_RETURN(const Caller caller,
+                                  RequireOperator(context_.core, *call));
+                 RETURN_IF_ERROR(RotateKey(caller, *request, kServerName));
+                 TrustKeeper::AwaitReload();
+                 return FillState(*response);
+               });
+}
+
+grpc::Status TrustServiceImpl::RotateOperatorKey(
+    grpc::ServerContext* call, const v1::RotateOperatorKeyRequest* request,
+    v1::TrustState* response) {
   return Serve(
-      context_, *call, "TrustService.RotateServerKey", *request,
+      context_, *call, "TrustService.RotateOperatorKey", *request,
       [&]() -> Status {
-        const Core& core = context_.core;
-        ASSIGN_OR_RETURN(const Caller caller, RequireOperator(core, *call));
-        ASSIGN_OR_RETURN(const RequestKey key,
-                         KeyOf(caller.uri, request->request_id(), *request));
-        RETURN_IF_ERROR(
-            RunOnce(
-                core, key,
-                [&](Transaction& transaction) -> StatusOr<std::string> {
-                  RETURN_IF_ERROR(context_.trust.RotateServerKey());
-                  const std::string fingerprint =
-                      context_.trust.keys()->server_certificate.fingerprint();
-                  RETURN_IF_ERROR(
-                      core.Audit(transaction,
-                                 {.actor = caller.uri,
-                                  .action = "federation.rotate_server_key"},
-                                 {{"certificate", fingerprint}}));
-                  return fingerprint;
-                })
-                .status());
-        TrustKeeper::AwaitReload();
+        ASSIGN_OR_RETURN(const Caller caller,
+                         RequireOperator(context_.core, *call));
+        RETURN_IF_ERROR(RotateKey(caller, *request, kOperatorName));
+        context_.streams.EndStreamsOf(
+            caller.uri,
+            rpc::WithErrorInfo(PermissionDenied("the operator has a new key"),
+                               {.reason = rpc::kRevoked}));
         return FillState(*response);
       });
 }

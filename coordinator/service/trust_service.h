@@ -24,6 +24,9 @@ class TrustServiceImpl final : public v1::TrustService::Service {
   grpc::Status RotateServerKey(grpc::ServerContext* call,
                                const v1::RotateServerKeyRequest* request,
                                v1::TrustState* response) override;
+  grpc::Status RotateOperatorKey(grpc::ServerContext* call,
+                                 const v1::RotateOperatorKeyRequest* request,
+                                 v1::TrustState* response) override;
   grpc::Status StartCaRotation(grpc::ServerContext* call,
                                const v1::StartCaRotationRequest* request,
                                v1::TrustState* response) override;
@@ -33,6 +36,10 @@ class TrustServiceImpl final : public v1::TrustService::Service {
 
  private:
   Status FillState(v1::TrustState& state);
+  // A new key for `name`, once, in the audit log.
+  template <typename Request>
+  Status RotateKey(const Caller& caller, const Request& request,
+                   const std::string& name);
   Status Finish(const Caller& caller,
                 const v1::FinishCaRotationRequest& request,
                 Transaction& transaction);

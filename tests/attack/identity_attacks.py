@@ -4,7 +4,7 @@ import base64
 import json
 import subprocess
 
-from api import Api, message, open_envelope, sign_envelope
+from api import Api, Identity, message, open_envelope, sign_envelope
 from target import CODES, Taken, openssl, refused, request_id
 
 HONEST = "spiffe://test/contributor/honest"
@@ -67,6 +67,24 @@ def contributor_as_operator(target):
                                         "name": "contributions/mallory"}),
                 ("BuildRelease", {"request_id": request_id()}))}
     return "7 operators' calls with a contributor's certificate", codes.pop()
+
+
+def other_operators(target):
+    replaced = []
+    for part in ("crt", "key"):
+        replaced.append(target.root / f"replaced-operator.{part}.pem")
+        replaced[-1].write_bytes(
+            (target.keys / f"operator.{part}.pem").read_bytes())
+    target.coordinator("rotate", "operator")
+    forged = target.certificate("operator", ["spiffe://test/operator/operator"])
+    codes = set()
+    for identity in (forged, Identity(target.ca, *replaced)):
+        with Api(target.address, identity) as api:
+            codes.add(refused(lambda a=api: a.call("AdminService", "GetStatus"),
+                              CODES.PERMISSION_DENIED))
+    target.coordinator("status")
+    return ("an operator's certificate of the right CA for another key, and the "
+            "operator's own one after `rotate operator`"), codes.pop()
 
 
 def another_ones_contribution(target):
@@ -248,7 +266,7 @@ def revoked_on_a_live_channel(target):
 
 
 ATTACKS = [no_certificate, foreign_certificate, expired_certificate, odd_names,
-           contributor_as_operator, another_ones_contribution,
+           contributor_as_operator, other_operators, another_ones_contribution,
            another_ones_blob, forged_approval, replayed_manifest,
            stolen_request_id, greedy_signing_request,
            invitation_guesses]

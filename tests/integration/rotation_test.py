@@ -137,6 +137,9 @@ class RotationTest(federation.FederationCase):
         self.assertNotEqual(state["server_certificate_fingerprint"],
                             self.before["server_certificate_fingerprint"])
         self.assertEqual(state["ca_fingerprint"], self.before["ca_fingerprint"])
+        state = self.coordinator.json("rotate", "operator")
+        self.assertNotEqual(state["operator_certificate_fingerprint"],
+                            self.before["operator_certificate_fingerprint"])
 
         started = self.coordinator.json("rotate", "ca", "start")
         self.assertTrue(started["next_ca_fingerprint"])
@@ -185,9 +188,10 @@ class RotationTest(federation.FederationCase):
         (self.root / "go").touch()
         records = self.coordinator.json("audit", "list")["records"]
         actions = [record["action"] for record in records]
-        for action in ("rotate_server_key", "start_ca_rotation",
-                       "finish_ca_rotation"):
+        for action in ("rotate_server_key", "rotate_operator_key",
+                       "start_ca_rotation", "finish_ca_rotation"):
             self.assertEqual(actions.count(f"federation.{action}"), 1, action)
+        self.assertEqual(actions.count("reader.issue"), 2)
         self.coordinator("audit", "verify")
 
     def test_5_preflight_tells_the_operator_numbers_only(self):

@@ -99,6 +99,50 @@ TEST_F(AdminTest, InvitationsAreListedAndTakenBack) {
   EXPECT_THAT(*Invited(), IsEmpty());
 }
 
+TEST_F(AdminTest, AReadersCertificateIsIssuedOnceAndInTheLog) {
+  const auto key = crypto::PrivateKey::Generate();
+  const auto csr = crypto::SigningRequest::Create(*key, "somebody else");
+  v1::IssueReaderCertificateRequest request;
+  request.set_request_id(RandomUuid());
+  request.set_name("readers/library");
+  request.set_certificate_signing_request_pem(csr->ToPem());
+  request.set_lifetime_s(3600);
+  const auto issue = [&] {
+    return Call<v1::ReaderCertificate>(
+        admin(), &v1::AdminService::Stub::IssueReaderCertificate, request);
+  };
+  const auto first = issue();
+  ASSERT_TRUE(first.ok()) << first.status();
+  const auto certificate =
+      crypto::Certificate::FromPem(first->certificate_pem());
+  ASSERT_TRUE(certificate.ok()) << certificate.status();
+  // The name is the operator's to give.
+  EXPECT_THAT(certificate->uris(), ElementsAre("spiffe://test/reader/library"));
+  EXPECT_EQ(certificate->common_name(), "library");
+  EXPECT_EQ(certificate->public_key(), key->public_key());
+  EXPECT_EQ(certificate->not_after_s(), first->expire_time_s());
+  EXPECT_EQ(first->federation(), "test");
+  EXPECT_EQ(first->address(), federation_->address());
+  // The answer was lost.
+  EXPECT_EQ(issue()->SerializeAsString(), first->SerializeAsString());
+  v1::ListAuditRecordsRequest log;
+  log.set_subject("readers/library");
+  const auto records = Call<v1::ListAuditRecordsResponse>(
+      *federation_->operator_stubs().audit,
+      &v1::AuditService::Stub::ListAuditRecords, log);
+  ASSERT_EQ(records->records_size(), 1);
+  EXPECT_EQ(records->records(0).action(), "reader.issue");
+  EXPECT_THAT(records->records(0).detail_json(),
+              HasSubstr(certificate->serial()));
+
+  request.set_request_id(RandomUuid());
+  request.set_lifetime_s(366 * crypto::kDaySeconds);
+  EXPECT_TRUE(absl::IsInvalidArgument(issue().status()));
+  request.set_lifetime_s(0);
+  request.set_certificate_signing_request_pem("no request");
+  EXPECT_TRUE(absl::IsInvalidArgument(issue().status()));
+}
+
 TEST_F(AdminTest, ARevokedReaderIsRefusedOnItsNextCallAndListed) {
   const auto identity = federation_->MakeReader("library");
   ASSERT_TRUE(identity.ok()) << identity.status();
@@ -138,7 +182,10 @@ TEST_F(AdminTest, ARevokedReaderIsRefusedOnItsNextCallAndListed) {
                 *federation_->operator_stubs().audit,
                 &v1::AuditService::Stub::ListAuditRecords, log)
                 ->records_size(),
-            1);
+            2);
+  // The id is spent.
+  EXPECT_TRUE(
+      absl::IsFailedPrecondition(federation_->MakeReader("library").status()));
 }
 
 TEST_F(AdminTest, WhatIsCloseToALimitWaitsForTheOperator) {

@@ -175,14 +175,20 @@ StatusOr<rpc::TlsIdentity> TestFederation::MakeReader(
     const std::string& id) const {
   ASSIGN_OR_RETURN(const crypto::PrivateKey key,
                    crypto::PrivateKey::Generate());
+  ASSIGN_OR_RETURN(const auto csr, crypto::SigningRequest::Create(key, id));
+  v1::IssueReaderCertificateRequest request;
+  request.set_request_id(RandomUuid());
+  request.set_name("readers/" + id);
+  request.set_certificate_signing_request_pem(csr.ToPem());
   ASSIGN_OR_RETURN(
-      const crypto::Certificate certificate,
-      ca_->Issue(key.public_key(), {.common_name = id,
-                                    .uris = {"spiffe://test/reader/" + id},
-                                    .usages = {crypto::KeyUsage::kClient}}));
-  return rpc::TlsIdentity{.ca_certificate_pem = ca_->certificate().ToPem(),
-                          .certificate_pem = certificate.ToPem(),
-                          .private_key_pem = key.ToPem()};
+      const v1::ReaderCertificate issued,
+      Call<v1::ReaderCertificate>(
+          *operator_->admin, &v1::AdminService::Stub::IssueReaderCertificate,
+          request));
+  return rpc::TlsIdentity{
+      .ca_certificate_pem = issued.trust().ca_certificates_pem(0),
+      .certificate_pem = issued.certificate_pem(),
+      .private_key_pem = key.ToPem()};
 }
 
 StatusOr<std::string> TestFederation::PublishAnchor(const std::string& id) {

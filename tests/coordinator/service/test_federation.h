@@ -149,7 +149,7 @@ class TestFederation {
   StatusOr<std::string> Invite(const std::string& id);
   // Enrols with a fresh key.
   StatusOr<Owner> Enrol(const std::string& id);
-  // A reader's certificate, as `reader issue` makes it.
+  // A reader with a fresh key.
   StatusOr<rpc::TlsIdentity> MakeReader(const std::string& id) const;
   // Publishes the small anchor; returns its digest.
   StatusOr<std::string> PublishAnchor(const std::string& id = "tiny");

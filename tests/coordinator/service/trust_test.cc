@@ -248,6 +248,43 @@ TEST_F(TrustTest, AChangeThatDiedInTheMiddleIsCompleted) {
   EXPECT_TRUE(Bundle(*alice_->stubs).ok());
 }
 
+TEST_F(TrustTest, AReplacedOperatorsKeyIsRefusedOnItsNextCall) {
+  const auto before = Ask(&Stub::GetTrustState);
+  ASSERT_TRUE(before.ok()) << before.status();
+  v1::RotateOperatorKeyRequest request;
+  request.set_request_id(RandomUuid());
+  const auto rotate = [&] {
+    return Call<v1::TrustState>(*federation_->operator_stubs().trust,
+                                &Stub::RotateOperatorKey, request);
+  };
+  const auto after = rotate();
+  ASSERT_TRUE(after.ok()) << after.status();
+  EXPECT_NE(before->operator_certificate_fingerprint(),
+            after->operator_certificate_fingerprint());
+  EXPECT_EQ(before->server_certificate_fingerprint(),
+            after->server_certificate_fingerprint());
+  // The connection still shows the old certificate, which the CA has signed.
+  const Status refused = Ask(&Stub::GetTrustState).status();
+  EXPECT_TRUE(absl::IsPermissionDenied(refused)) << refused;
+  EXPECT_TRUE(rpc::HasReason(refused, rpc::kRevoked));
+  EXPECT_TRUE(
+      absl::IsPermissionDenied(Bundle(federation_->operator_stubs()).status()));
+  // The home has the new one. A repeat of the call, whose answer was lost,
+  // changes nothing.
+  ASSERT_TRUE(federation_->ConnectOperator().ok());
+  const auto again = rotate();
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->operator_certificate_fingerprint(),
+            after->operator_certificate_fingerprint());
+  EXPECT_EQ(
+      crypto::Certificate::Load(federation_->home().certificate(kOperatorName))
+          ->fingerprint(),
+      after->operator_certificate_fingerprint());
+  // It outlives the server, whose CA then changes.
+  ASSERT_TRUE(federation_->Restart().ok());
+  EXPECT_TRUE(Ask(&Stub::StartCaRotation).ok());
+}
+
 TEST_F(TrustTest, OnlyOperatorsChangeKeys) {
   v1::RotateServerKeyRequest request;
   request.set_request_id(RandomUuid());
