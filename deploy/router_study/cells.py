@@ -90,6 +90,18 @@ class Cells:
         output = self._workers.output(name)
         return split_rows(output / "router.safetensors", list(experts), output / "rows")
 
+    def exported(self, experts: dict) -> list:
+        """Row files as an export makes them of rows with a bias."""
+        def fold(folder):
+            from router_study import folding  # pylint: disable=import-outside-toplevel
+            folding.fold([expert.rows for expert in experts.values()], self._anchor.statistics,
+                         folder)
+
+        self._workers.make("rows/exported", [
+            self._anchor.statistics, *(expert.rows for expert in experts.values())], fold)
+        return [self._workers.output("rows/exported") / f"{index}.safetensors"
+                for index in range(len(experts))]
+
     def tuned(self, experts: dict, label: str, **options) -> tuple:
         """Row files of a tuned router, and what the worker says about it."""
         name = f"tuned/{label}"
@@ -162,10 +174,13 @@ def trained_rows(cells: Cells) -> tuple:
 
 
 def with_bias(cells: Cells) -> tuple:
-    """Experts trained with rows that keep their bias (`expert.unfolded_rows`)."""
+    """Experts trained with rows that keep their bias (`expert.unfolded_rows`), and what an
+    export to a format without biases makes of them."""
     experts = cells.experts(texts.DOMAINS, "bias-", fold=False)
-    return experts, cells.measure("bias", experts, {
+    losses = cells.measure("bias", experts, {
         "bias not folded, experts trained with it": cells.model(experts)})
+    return experts, losses | cells.measure("exported", experts, {
+        "the same, folded by an export": cells.model(experts, cells.exported(experts))})
 
 
 def doubles(cells: Cells, experts: dict) -> tuple:
