@@ -34,6 +34,9 @@ Status Retrier::AfterFailure(const Status& failure) {
   if (!IsTransient(status)) {
     return status;
   }
+  if (options_.check) {
+    RETURN_IF_ERROR(options_.check());
+  }
   const double delay = backoff_.NextDelaySeconds();
   if (options_.give_up_after_s > 0 &&
       Now() + delay - last_progress_s_ > options_.give_up_after_s) {

@@ -19,6 +19,9 @@ struct RetryOptions {
   const CancellationToken* cancellation = nullptr;
   // Told before each wait: for a log line.
   std::function<void(const Status&, double delay_s)> on_wait;
+  // Asked after a transient failure: an error is returned instead of it and
+  // ends the attempts, such as a certificate that ended.
+  std::function<Status()> check;
   // For tests: replaces sleeping. Returns early when cancelled.
   std::function<void(double seconds)> sleep;
   const Clock* clock = nullptr;  // null: the machine's
@@ -31,8 +34,8 @@ class Retrier {
 
   // After a failed attempt: OK when the caller should try again (it has waited
   // by then), otherwise the error to return. Transient errors are UNAVAILABLE,
-  // DEADLINE_EXCEEDED and ABORTED, and CANCELLED by the other side. CANCELLED
-  // when interrupted.
+  // DEADLINE_EXCEEDED and ABORTED, and CANCELLED by the other side, unless
+  // `check` has another. CANCELLED when interrupted.
   Status AfterFailure(const Status& failure);
   // Something durable was achieved: the delays start anew.
   void Progressed();

@@ -60,8 +60,6 @@ StatusOr<std::unique_ptr<Session>> Session::Open(
                    LoadConfig(home, identity.contributor_id));
   std::unique_ptr<Session> session(new Session(options, std::move(config)));
   session->identity_.emplace(std::move(identity));
-  RETURN_IF_ERROR(
-      CheckNotExpired(session->identity_->certificate, SystemClock()));
   ASSIGN_OR_RETURN(session->cache_, BlobCache::Create(home.Cache()));
   auto worker = CreateProcessWorker({.limits = session->config_.worker(),
                                      .log_file = home.root() / "worker.log",
@@ -76,11 +74,24 @@ StatusOr<std::unique_ptr<Session>> Session::Open(
 }
 
 void Session::Connect() {
+  RetryOptions retry = Retry(options_.retry_for_s);
+  retry.on_wait = options_.on_wait;
   client_ = CreateGrpcClient({.address = identity_->address,
                               .tls = identity_->Tls(),
-                              .retry = {.give_up_after_s = options_.retry_for_s,
-                                        .cancellation = options_.cancellation,
-                                        .on_wait = options_.on_wait}});
+                              .retry = std::move(retry)});
+}
+
+RetryOptions Session::Retry(double give_up_after_s) const {
+  // Of the file, which another thread or process may have replaced. The server
+  // refuses a certificate that has ended as it would a stranger's.
+  const auto check = [path = home_.Identity() / kCertificateFile]() -> Status {
+    ASSIGN_OR_RETURN(const crypto::Certificate certificate,
+                     crypto::Certificate::Load(path));
+    return CheckNotExpired(certificate, SystemClock());
+  };
+  return {.give_up_after_s = give_up_after_s,
+          .cancellation = options_.cancellation,
+          .check = check};
 }
 
 std::string Session::contribution() const { return config_.contribution(); }
@@ -120,10 +131,8 @@ Status Session::RenewCertificate() {
 Status Session::RenewFiles() const {
   ASSIGN_OR_RETURN(Identity identity, LoadIdentity(home_));
   const auto connect = [this](const Identity& as) {
-    return CreateGrpcClient({.address = as.address,
-                             .tls = as.Tls(),
-                             .retry = {.give_up_after_s = kBriefRetryS,
-                                       .cancellation = options_.cancellation}});
+    return CreateGrpcClient(
+        {.address = as.address, .tls = as.Tls(), .retry = Retry(kBriefRetryS)});
   };
   auto client = connect(identity);
   ASSIGN_OR_RETURN(

@@ -32,8 +32,8 @@ struct SessionOptions {
 class Session {
  public:
   // NOT_FOUND when the home is not initialised; INVALID_ARGUMENT naming field
-  // and file for a bad configuration; UNAUTHENTICATED when the certificate has
-  // ended.
+  // and file for a bad configuration. Once the certificate has ended the
+  // client's calls are UNAUTHENTICATED; what needs no coordinator goes on.
   static StatusOr<std::unique_ptr<Session>> Open(const SessionOptions& options);
 
   const Home& home() const { return home_; }
@@ -65,6 +65,8 @@ class Session {
  private:
   Session(const SessionOptions& options, config::ContributorConfig config);
   void Connect();
+  // How to call again, and when that is in vain.
+  RetryOptions Retry(double give_up_after_s) const;
   Status ReloadIdentity();
 
   const SessionOptions options_;

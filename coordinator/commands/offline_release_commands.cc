@@ -77,6 +77,10 @@ Status MergeCommand(const MergeOptions& options, const std::string& worker,
         "--router: got '{}', wanted discriminant, trained, ridge or tuned",
         options.router);
   }
+  if (const std::string caution = RouterModeCaution(options.router);
+      !caution.empty()) {
+    context.output.Note("warning: " + caution);
+  }
   if (options.anchor.empty() == options.release.empty()) {
     return InvalidArgument("wanted either --anchor-dir or --release, got {}",
                            options.anchor.empty() ? "neither" : "both");

@@ -12,6 +12,7 @@
 #include "coordinator/commands/admin_client.h"
 #include "coordinator/commands/message_json.h"
 #include "coordinator/commands/paged_list.h"
+#include "coordinator/release/router_modes.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -80,6 +81,9 @@ Status Build(const std::string& router, bool wait,
   v1::BuildReleaseRequest request;
   request.set_request_id(RandomUuid());
   request.set_router_mode(router);
+  if (const std::string caution = RouterModeCaution(router); !caution.empty()) {
+    context.output.Note("warning: " + caution);
+  }
   ASSIGN_OR_RETURN(const auto client, AdminClient::Connect(context.home));
   ASSIGN_OR_RETURN(
       v1::Release release,

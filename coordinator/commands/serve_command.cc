@@ -18,10 +18,9 @@ constexpr std::chrono::milliseconds kPoll(100);
 Status ServeCoordinator(const cli::CommandContext& context) {
   const Home home(context.home);
   ASSIGN_OR_RETURN(Settings settings, LoadSettings(home));
-  const std::string mode = settings.routing.mode;
-  if (const std::string_view caution = RouterModeCaution(mode);
+  if (const std::string caution = RouterModeCaution(settings.routing.mode);
       !caution.empty()) {
-    log::Warning("routing.mode \"{}\" {} (docs/routers.md)", mode, caution);
+    log::Warning("{}", caution);
   }
   ASSIGN_OR_RETURN(
       std::unique_ptr<TaskRunner> runner,

@@ -71,16 +71,20 @@ bool IsRouterMode(std::string_view mode) {
   return mode == kDiscriminantMode || mode == kTrainedMode || MakesRouter(mode);
 }
 
-std::string_view RouterModeCaution(std::string_view mode) {
+std::string RouterModeCaution(std::string_view mode) {
+  std::string_view why;
   if (mode == kTrainedMode) {
-    return "suits a release of one expert: every row was trained on its "
-           "owner's text alone and fires on everybody's";
+    why =
+        "suits a release of one expert: every row was trained on its owner's "
+        "text alone and fires on everybody's";
+  } else if (mode == kRidgeMode) {
+    why =
+        "kept less than the anchor alone has on most of nine domains: a "
+        "token's second expert is a stranger about as readily as the anchor";
+  } else {
+    return "";
   }
-  if (mode == kRidgeMode) {
-    return "kept less than the anchor alone has on most of nine domains: a "
-           "token's second expert is a stranger about as readily as the anchor";
-  }
-  return "";
+  return fmt::format("router mode \"{}\" {} (docs/routers.md)", mode, why);
 }
 
 bool MakesRouter(std::string_view mode) {

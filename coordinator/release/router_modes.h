@@ -25,9 +25,9 @@ inline constexpr std::string_view kRidgeMode = "ridge";
 inline constexpr std::string_view kTunedMode = "tuned";
 
 bool IsRouterMode(std::string_view mode);
-// What speaks against a mode with experts of several domains (docs/routers.md);
+// A sentence on what speaks against a mode with experts of several domains;
 // empty: nothing.
-std::string_view RouterModeCaution(std::string_view mode);
+std::string RouterModeCaution(std::string_view mode);
 // Whether the rows of a merge are replaced.
 bool MakesRouter(std::string_view mode);
 

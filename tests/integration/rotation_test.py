@@ -208,6 +208,44 @@ class RotationTest(federation.FederationCase):
                       full["confidential"]["paths"])
         self.assertNotIn("domain_a", report.read_text())
 
+    def test_6_a_site_that_was_off_too_long_is_invited_again(self):
+        site = self.sites["b"]
+        daemon = self.daemons.pop("b")
+        daemon.terminate()
+        self.assertEqual(daemon.wait(timeout=200), 0)
+        identity = site.home / "identity"
+        self.issue_again(identity, days="0")
+        ended = "certificate ended at .* `init --invite"
+        for command in (("run",), ("release", "list")):
+            with self.assertRaisesRegex(federation.CommandFailed, ended):
+                site(*command)
+        # What is on site can still be looked at.
+        self.assertRegex(site.json("status")["coordinator_error"], ended)
+        site("egress", "show")
+        identity.rename(self.root / "identity-of-before")
+        site("init", "--invite", self.coordinator.invite("b"))
+        site("release", "fetch", "latest", "--output", self.root / "b-again")
+        # It is who it was, and has what it had.
+        known = site.json("status")["coordinator"]
+        self.assertEqual(known["contribution"]["state"], "PURGED")
+        for receipt in self.receipts:
+            site("withdrawal", "verify", receipt)
+
+    def issue_again(self, identity, days):
+        """Another certificate for the site's key, by the federation's CA."""
+        def openssl(*arguments):
+            federation.run(["openssl", *arguments])
+        ca = self.coordinator.home / "keys"
+        request, extensions = self.root / "csr.pem", self.root / "extensions"
+        extensions.write_text("subjectAltName=URI:spiffe://test/contributor/b\n"
+                              "extendedKeyUsage=clientAuth\n")
+        openssl("req", "-new", "-key", identity / "contributor.key.pem",
+                "-subj", "/CN=b", "-out", request)
+        openssl("x509", "-req", "-in", request, "-CA", ca / "ca.crt.pem",
+                "-CAkey", ca / "ca.key.pem", "-days", days, "-set_serial", "77",
+                "-extfile", extensions, "-out",
+                identity / "contributor.crt.pem")
+
 
 if __name__ == "__main__":
     federation.main()

@@ -40,6 +40,22 @@ TEST_F(RetrierTest, WhatEndsTheAttemptsIsNoInterruption) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("shut down"));
 }
 
+TEST_F(RetrierTest, AReasonWhyItIsInVainEndsTheAttempts) {
+  int asked = 0;
+  options_.check = [&asked]() -> Status {
+    return ++asked < 3 ? absl::OkStatus() : absl::UnauthenticatedError("old");
+  };
+  Retrier retrier(options_);
+  const Status gone = absl::UnavailableError("gone");
+  EXPECT_TRUE(retrier.AfterFailure(gone).ok());
+  EXPECT_TRUE(retrier.AfterFailure(gone).ok());
+  EXPECT_TRUE(absl::IsUnauthenticated(retrier.AfterFailure(gone)));
+  EXPECT_EQ(waits_, 2);
+  // It is not asked about what is permanent by itself.
+  EXPECT_TRUE(absl::IsNotFound(retrier.AfterFailure(absl::NotFoundError("x"))));
+  EXPECT_EQ(asked, 3);
+}
+
 TEST_F(RetrierTest, AnInterruptionEndsTheAttempts) {
   CancellationToken token;
   options_.cancellation = &token;
