@@ -27,13 +27,14 @@ class Anchor:
         self._measure("anchor", 12, classes)
         self.tokens = workers.output("anchor") / "tokens.safetensors"
         self.statistics = workers.output("anchor") / "statistics.safetensors"
+        workers.make("anchor-heldout", [self.tokens], self._write_heldout)
         self.heldout = workers.output("anchor-heldout") / "tokens.safetensors"
-        if not self.heldout.exists():
-            self.heldout.parent.mkdir(parents=True, exist_ok=True)
-            _, shape, data = read_raw(self.tokens)["heldout"]
-            write_raw({"heldout": ("I32", [HELDOUT, shape[1]], data[:4 * HELDOUT * shape[1]])},
-                      self.heldout)
         self.background = [name for name in classes if name not in ("prose", "heldout")]
+
+    def _write_heldout(self, folder: pathlib.Path) -> None:
+        _, shape, data = read_raw(self.tokens)["heldout"]
+        write_raw({"heldout": ("I32", [HELDOUT, shape[1]], data[:4 * HELDOUT * shape[1]])},
+                  folder / "tokens.safetensors")
 
     def _measure(self, name: str, windows: int, classes: dict) -> pathlib.Path:
         folders = sorted({path.parent for path in classes.values()} - {
@@ -58,9 +59,9 @@ class Anchor:
 
     def some(self, name: str, background: list, windows: int = 12) -> pathlib.Path:
         """Statistics with these background classes alone, of so many windows each."""
-        path = self._workers.output("anchor-" + name) / "statistics.safetensors"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
+        name = "anchor-" + name
+
+        def cut(folder):
             kept = {}
             # bfloat16 has no NumPy type: bytes are cut, not numbers.
             for tensor, (dtype, shape, data) in read_raw(self.statistics).items():
@@ -72,8 +73,10 @@ class Anchor:
                     data = data[:rows * len(data) // shape[0]]
                     shape = [rows, *shape[1:]]
                 kept[tensor] = (dtype, shape, data)
-            write_raw(kept, path)
-        return path
+            write_raw(kept, folder / "statistics.safetensors")
+
+        self._workers.make(name, [self.statistics], cut, background=background, windows=windows)
+        return self._workers.output(name) / "statistics.safetensors"
 
 
 def read_raw(path: pathlib.Path) -> dict:

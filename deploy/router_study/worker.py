@@ -40,11 +40,12 @@ class Workers:
                 for folder in (path, path.parent)}
         return hashlib.sha256(json.dumps([job, sorted(read)]).encode()).hexdigest()
 
-    def make(self, name: str, read: list, make) -> None:
-        """Calls `make(folder)` for what no worker computes, once like a job. Raises
-        OutOfTime."""
+    def make(self, name: str, read: list, make, **settings) -> None:
+        """Calls `make(folder)` for what no worker computes, once like a job as long as the
+        settings are the same. Raises OutOfTime."""
         output = self.output(name)
-        key = self._key({"id": name, "read_paths": sorted({str(path) for path in read})})
+        key = self._key({"id": name, "read_paths": sorted({str(path) for path in read})}
+                        | settings)
         if self._stored_key(output) == key:
             return
         if time.monotonic() > self._end:
