@@ -49,25 +49,32 @@ Status Fetch(const cli::CommandContext& context,
       fs::absolute(options.output, error).lexically_normal();
   const fs::path target = output.has_filename() ? output : output.parent_path();
   RETURN_IF_ERROR(CheckReplaceable(target));
-  RETURN_IF_ERROR(session->FollowTrust());
+  RETURN_IF_ERROR(session->FollowTrust().status());
   RETURN_IF_ERROR(MarkCopies(context, *session));
   cli::ProgressBar bar(context.output);
-  const FetchContext fetch = {
-      .client = session->client(),
-      .identity = session->identity(),
-      .cache = session->cache(),
-      .clock = SystemClock(),
-      .progress = [&](uint64_t done, uint64_t total) {
-        bar.Update("fetch",
-                   static_cast<double>(done) / static_cast<double>(total),
-                   HumanBytes(done) + " of " + HumanBytes(total));
-      }};
   const std::string name = options.name.rfind("releases/", 0) == 0
                                ? options.name
                                : "releases/" + options.name;
-  ASSIGN_OR_RETURN(
-      const FetchedRelease release,
-      FetchRelease(fetch, name, [&](int64_t /*number*/) { return target; }));
+  const auto fetch = [&] {
+    return FetchRelease(
+        {.client = session->client(),
+         .identity = session->identity(),
+         .cache = session->cache(),
+         .clock = SystemClock(),
+         .progress =
+             [&](uint64_t done, uint64_t total) {
+               bar.Update(
+                   "fetch",
+                   static_cast<double>(done) / static_cast<double>(total),
+                   HumanBytes(done) + " of " + HumanBytes(total));
+             }},
+        name, [&](int64_t /*number*/) { return target; });
+  };
+  StatusOr<FetchedRelease> fetched = fetch();
+  if (session->LearnedTrustAfter(fetched.status())) {
+    fetched = fetch();
+  }
+  ASSIGN_OR_RETURN(const FetchedRelease release, std::move(fetched));
   RETURN_IF_ERROR(RecordCopy(session->home(), release.name, target));
   nlohmann::json experts = nlohmann::json::array();
   for (const auto& expert : release.manifest.experts) {

@@ -43,6 +43,13 @@ class Daemon {
     return FollowReleases(context);
   }
 
+  // Whether a round that failed so is worth another one at once: a CA was
+  // replaced in its middle.
+  bool LearnedTrustAfter(const Status& status) {
+    const auto alone = keeper_.Pause();
+    return session_.LearnedTrustAfter(status);
+  }
+
   void NoteWait(const Status& status) {
     const std::string message(status.message());
     if (events_.on_wait && message != last_wait_) {
@@ -140,6 +147,9 @@ Status RunDaemon(Session& session, double poll_seconds,
     const Status status = daemon.Round();
     if (cancellation.IsCancelled()) {
       break;
+    }
+    if (daemon.LearnedTrustAfter(status)) {
+      continue;
     }
     if (!status.ok()) {
       if (!IsTransient(status)) {

@@ -107,25 +107,42 @@ PipelineContext Session::Context(StageProgress progress) {
           .progress = std::move(progress)};
 }
 
-Status Session::ReloadIdentity() {
+StatusOr<bool> Session::ReloadIdentity() {
   ASSIGN_OR_RETURN(Identity identity, LoadIdentity(home_));
+  const auto texts = [](const Identity& of) {
+    const rpc::TlsIdentity tls = of.Tls();
+    return tls.ca_certificate_pem + tls.certificate_pem + of.signer.ToPem();
+  };
+  if (texts(identity) == texts(*identity_)) {
+    return false;
+  }
   identity_.emplace(std::move(identity));
   Connect();
-  return absl::OkStatus();
+  return true;
 }
 
-Status Session::FollowTrust() {
+StatusOr<bool> Session::FollowTrust() {
+  // The files may be ahead of this session, by as much as a whole change of the
+  // CA: the coordinator is no stranger to them.
+  ASSIGN_OR_RETURN(const bool ahead, ReloadIdentity());
   ASSIGN_OR_RETURN(
       const bool changed,
       contributor::FollowTrust(home_, *identity_, *client_, SystemClock()));
-  return changed ? ReloadIdentity() : absl::OkStatus();
+  if (changed) {
+    RETURN_IF_ERROR(ReloadIdentity().status());
+  }
+  return ahead || changed;
+}
+
+bool Session::LearnedTrustAfter(const Status& failure) {
+  return absl::IsUnauthenticated(failure) && FollowTrust().value_or(false);
 }
 
 Status Session::RenewCertificate() {
-  RETURN_IF_ERROR(FollowTrust());
+  RETURN_IF_ERROR(FollowTrust().status());
   ASSIGN_OR_RETURN(const bool renewed,
                    RenewIfDue(home_, *identity_, *client_, SystemClock()));
-  return renewed ? ReloadIdentity() : absl::OkStatus();
+  return renewed ? ReloadIdentity().status() : absl::OkStatus();
 }
 
 Status Session::RenewFiles() const {

@@ -47,8 +47,14 @@ class Session {
   // For the pipeline; valid until the next FollowTrust or RenewCertificate.
   PipelineContext Context(StageProgress progress);
 
-  // Learns whom to trust from now on, such as a CA that takes over.
-  Status FollowTrust();
+  // Learns whom to trust from now on, such as a CA that takes over; whether
+  // that is anything new.
+  StatusOr<bool> FollowTrust();
+
+  // Whether `failure` can come of not knowing whom to trust by now: it is
+  // UNAUTHENTICATED, and FollowTrust has learned something. Then what failed is
+  // worth another attempt, with another Context.
+  bool LearnedTrustAfter(const Status& failure);
 
   // The same; then gets a fresh certificate when it is due and goes on with it.
   Status RenewCertificate();
@@ -67,7 +73,8 @@ class Session {
   void Connect();
   // How to call again, and when that is in vain.
   RetryOptions Retry(double give_up_after_s) const;
-  Status ReloadIdentity();
+  // Takes over what the files hold; whether that is anything else.
+  StatusOr<bool> ReloadIdentity();
 
   const SessionOptions options_;
   const Home home_;

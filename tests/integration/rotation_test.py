@@ -186,6 +186,14 @@ class RotationTest(federation.FederationCase):
         # it makes now is sent with what it learned in its middle.
         self.assertFalse(list(self.sites["c"].home.glob("pipeline/*/*/result.json")))
         (self.root / "go").touch()
+        # Release 2 holds an expert whose owner has a certificate of the new CA,
+        # which the round knew nothing of when it began.
+        log = self.root / "site-c" / "background.log"
+        federation.wait_for(
+            lambda: self.daemons["c"].poll() is not None or
+            "nats per token" in log.read_text(),
+            seconds=120, what="the third daemon's measurements")
+        self.assertIsNone(self.daemons["c"].poll(), log.read_text()[-2000:])
         records = self.coordinator.json("audit", "list")["records"]
         actions = [record["action"] for record in records]
         for action in ("rotate_server_key", "rotate_operator_key",
