@@ -19,6 +19,8 @@ namespace {
 
 // The request of an enrolment that has begun: repeated as it is.
 constexpr char kPendingFile[] = "pending.json";
+// Of federation.json: the hash of the invitation that was used last.
+constexpr char kInvitationField[] = "invitation";
 
 std::string PendingKey(const manifest::Invitation& invitation) {
   return crypto::Sha256Hex(invitation.federation + "\n" +
@@ -50,6 +52,18 @@ StatusOr<Pending> LoadPending(const fs::path& folder,
       .signing_request_pem = value["signing_request"].get<std::string>()};
 }
 
+// The key of an identity stays: approvals, the ledger and withdrawals are
+// signed with it.
+StatusOr<crypto::PrivateKey> KeyFor(const fs::path& folder) {
+  std::error_code error;
+  if (fs::exists(folder / kFederationFile, error)) {
+    return crypto::PrivateKey::Load(folder / kKeyFile);
+  }
+  ASSIGN_OR_RETURN(crypto::PrivateKey key, crypto::PrivateKey::Generate());
+  RETURN_IF_ERROR(key.Save(folder / kKeyFile));
+  return key;
+}
+
 StatusOr<Pending> MakePending(const fs::path& folder,
                               const manifest::Invitation& invitation) {
   RETURN_IF_ERROR(MakeDirectories(folder));
@@ -58,9 +72,7 @@ StatusOr<Pending> MakePending(const fs::path& folder,
   if (error) {
     return ErrnoStatus(error.value(), "protect " + folder.string());
   }
-  ASSIGN_OR_RETURN(const crypto::PrivateKey key,
-                   crypto::PrivateKey::Generate());
-  RETURN_IF_ERROR(key.Save(folder / kKeyFile));
+  ASSIGN_OR_RETURN(const crypto::PrivateKey key, KeyFor(folder));
   ASSIGN_OR_RETURN(
       const crypto::SigningRequest request,
       crypto::SigningRequest::Create(key, invitation.contributor_id));
@@ -98,6 +110,37 @@ Status CheckExpiry(const manifest::Invitation& invitation, const Clock& clock) {
       FormatTime(clock.NowSeconds()));
 }
 
+// Whether this home may use the invitation: it has no identity, or the one
+// that is invited, by another invitation.
+Status CheckFits(const Home& home, const manifest::Invitation& invitation) {
+  const StatusOr<std::string> text =
+      ReadFile(home.Identity() / kFederationFile, 1 << 16);
+  if (absl::IsNotFound(text.status())) {
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(text.status());
+  ASSIGN_OR_RETURN(const Json value, ParseJson(*text));
+  const auto field = [&value](const char* key) {
+    return value.is_object() ? value.value(key, std::string()) : "";
+  };
+  if (field(kInvitationField) == PendingKey(invitation)) {
+    return FailedPrecondition(
+        "{} has been enrolled with this very invitation; there is nothing to "
+        "do",
+        home.root().string());
+  }
+  if (field("federation") != invitation.federation ||
+      field("contributor_id") != invitation.contributor_id) {
+    return FailedPrecondition(
+        "{} has the identity of contributors/{} in federation {}, which is "
+        "never overwritten; the invitation is for contributors/{} in {}: use "
+        "another --home",
+        home.root().string(), field("contributor_id"), field("federation"),
+        invitation.contributor_id, invitation.federation);
+  }
+  return absl::OkStatus();
+}
+
 StatusOr<Pending> PendingRequest(const fs::path& folder,
                                  const manifest::Invitation& invitation,
                                  const Clock& clock) {
@@ -124,13 +167,7 @@ EnrolCall EnrolOverNetwork(const manifest::Invitation& invitation,
 Status Enrol(const Home& home, const manifest::Invitation& invitation,
              const EnrolCall& call, const Clock& clock) {
   const fs::path folder = home.Identity();
-  std::error_code error;
-  if (fs::exists(folder / kFederationFile, error)) {
-    return FailedPrecondition(
-        "{} already has an identity, which is never overwritten: use another "
-        "--home, or move the folder {} away first",
-        home.root().string(), folder.string());
-  }
+  RETURN_IF_ERROR(CheckFits(home, invitation));
   ASSIGN_OR_RETURN(const crypto::Certificate ca,
                    crypto::Certificate::FromPem(invitation.ca_certificate_pem));
   ASSIGN_OR_RETURN(const Pending pending,
@@ -160,9 +197,11 @@ Status Enrol(const Home& home, const manifest::Invitation& invitation,
   ASSIGN_OR_RETURN(const std::string federation,
                    DumpJson({{"address", invitation.address},
                              {"contributor_id", invitation.contributor_id},
-                             {"federation", invitation.federation}},
+                             {"federation", invitation.federation},
+                             {kInvitationField, PendingKey(invitation)}},
                             2));
   RETURN_IF_ERROR(WriteFileAtomic(folder / kFederationFile, federation));
+  std::error_code error;
   fs::remove(folder / kPendingFile, error);
   RemoveLeftovers(folder);
   return absl::OkStatus();

@@ -19,10 +19,13 @@ using EnrolCall =
 EnrolCall EnrolOverNetwork(const manifest::Invitation& invitation,
                            const RetryOptions& retry);
 
-// Makes a key in this home, asks for its certificate and stores the identity.
+// Makes a key in this home, asks for its certificate and stores the identity. A
+// home that has one, of the invited contributor, keeps its key and gets another
+// certificate: when the old one has ended or its CA is gone.
 // Killed after the coordinator answered, it asks again with the same request
 // and gets the same answer, although the invitation counts as used.
-// FAILED_PRECONDITION: the home has an identity, which is never overwritten.
+// FAILED_PRECONDITION: the home has the identity of somebody else, which is
+// never overwritten, or was enrolled with this invitation.
 // UNAUTHENTICATED: the invitation has expired (found out before any contact),
 // is unknown or was used, or the answer is not of the invited federation.
 Status Enrol(const Home& home, const manifest::Invitation& invitation,

@@ -6,6 +6,7 @@
 #include "common/base/files.h"
 #include "common/base/json.h"
 #include "common/base/text.h"
+#include "common/rpc/credentials.h"
 
 namespace tributary::contributor {
 namespace fs = std::filesystem;
@@ -273,15 +274,23 @@ bool IsRenewalDue(const crypto::Certificate& certificate, const Clock& clock) {
 Status CheckNotExpired(const crypto::Certificate& certificate,
                        const Clock& clock) {
   const auto end = static_cast<double>(certificate.not_after_s());
-  if (clock.NowSeconds() > end) {
+  if (clock.NowSeconds() <= end) {
+    return absl::OkStatus();
+  }
+  const auto& uris = certificate.uris();
+  const StatusOr<rpc::PeerIdentity> who =
+      rpc::ParsePeerUri(uris.empty() ? "" : uris[0]);
+  if (who.ok() && who->role == rpc::PeerRole::kReader) {
     return Unauthenticated(
-        "this contributor's certificate ended at {}: check the clock, or ask "
-        "the operator for a new invitation under the same id, move the folder "
-        "identity/ of this home away and run `init --invite FILE` again; what "
-        "was made so far is kept",
+        "this reader's certificate ended at {}: check the clock, or ask the "
+        "operator for another home",
         FormatTime(end));
   }
-  return absl::OkStatus();
+  return Unauthenticated(
+      "this contributor's certificate ended at {}: check the clock, or ask the "
+      "operator for a new invitation under the same id and run `init --invite "
+      "FILE` in this home; what was made so far is kept",
+      FormatTime(end));
 }
 
 Status CheckSigner(const Identity& identity, int64_t time_s) {

@@ -40,6 +40,12 @@ StatusOr<nlohmann::json> ResultJson(const job::Result& result) {
 Status RunOnPipeline(const cli::CommandContext& context,
                      const StageOptions& options, const std::string& stage) {
   ASSIGN_OR_RETURN(const auto session, OpenSession(context, options.retry_for));
+  // What is made here cannot be sent before that is mended.
+  if (const Status ended =
+          CheckNotExpired(session->identity().certificate, SystemClock());
+      !ended.ok()) {
+    context.output.Note("warning: " + std::string(ended.message()));
+  }
   ASSIGN_OR_RETURN(const FileLock lock,
                    LockHome(session->home(), context.cancellation));
   cli::ProgressBar bar(context.output);

@@ -12,9 +12,9 @@ namespace {
 
 std::string Describe(const v1::TrustState& state) {
   std::string text = fmt::format(
-      "CA                  {}, until {}\n"
-      "server certificate  {}, until {}\n"
-      "operator's           {}, until {}",
+      "CA                    {}, until {}\n"
+      "server certificate    {}, until {}\n"
+      "operator certificate  {}, until {}",
       state.ca_fingerprint(),
       FormatTime(static_cast<double>(state.ca_expire_time_s())),
       state.server_certificate_fingerprint(),
@@ -26,8 +26,8 @@ std::string Describe(const v1::TrustState& state) {
     return text;
   }
   text += fmt::format(
-      "\nnext CA             {}, since {}\n"
-      "contributors        {} have its certificate, {} do not yet",
+      "\nnext CA               {}, since {}\n"
+      "contributors          {} have its certificate, {} do not yet",
       state.next_ca_fingerprint(),
       FormatTime(static_cast<double>(state.rotation_start_time_s())),
       state.renewed_contributors(), state.waiting_contributors_count());

@@ -37,8 +37,9 @@ Status AdminServiceImpl::IssueReaderCertificate(
   ASSIGN_OR_RETURN(const std::string id,
                    ParseResourceName(Collection::kReaders, request.name()));
   if (request.lifetime_s() < 0 || request.lifetime_s() > kLongestLifetimeS) {
-    return InvalidArgument("lifetime_s: got {}, wanted at most {}",
-                           request.lifetime_s(), kLongestLifetimeS);
+    return InvalidArgument("lifetime_s: got {}, wanted 1 to {}, or 0 for {}",
+                           request.lifetime_s(), kLongestLifetimeS,
+                           kDefaultLifetimeS);
   }
   const int64_t lifetime_s =
       request.lifetime_s() > 0 ? request.lifetime_s() : kDefaultLifetimeS;

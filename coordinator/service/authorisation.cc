@@ -57,18 +57,11 @@ std::string UriOf(const rpc::PeerIdentity& peer) {
 
 // The operator is who holds the key of the certificate in the home: what was
 // replaced does not count, though the CA has signed it.
-Status CheckOperatorKey(const Core& core,
-                        const grpc::ServerContextBase& context) {
+Status CheckOperatorKey(const Core& core, const std::string& key_id) {
   ASSIGN_OR_RETURN(
       const crypto::Certificate present,
       crypto::Certificate::Load(core.home.certificate(kOperatorName)));
-  const auto pem = rpc::PeerCertificatePem(*context.auth_context());
-  if (!pem) {
-    return Unauthenticated("the connection shows no certificate");
-  }
-  ASSIGN_OR_RETURN(const crypto::Certificate shown,
-                   crypto::Certificate::FromPem(*pem));
-  return shown.public_key() == present.public_key()
+  return key_id == present.public_key().key_id()
              ? absl::OkStatus()
              : rpc::WithErrorInfo(
                    PermissionDenied("the operator of federation {} has another "
@@ -76,6 +69,16 @@ Status CheckOperatorKey(const Core& core,
                                     "coordinator's home",
                                     core.settings.federation),
                    {.reason = rpc::kRevoked});
+}
+
+StatusOr<std::string> ShownKeyId(const grpc::ServerContextBase& context) {
+  const auto pem = rpc::PeerCertificatePem(*context.auth_context());
+  if (!pem) {
+    return Unauthenticated("the connection shows no certificate");
+  }
+  ASSIGN_OR_RETURN(const crypto::Certificate shown,
+                   crypto::Certificate::FromPem(*pem));
+  return shown.public_key().key_id();
 }
 
 StatusOr<Caller> Identify(const Core& core,
@@ -87,14 +90,16 @@ StatusOr<Caller> Identify(const Core& core,
     return Unauthenticated("the certificate is of federation {}, this is {}",
                            peer.federation, core.settings.federation);
   }
+  Caller caller{.uri = UriOf(peer), .role = peer.role, .id = peer.id};
   if (peer.role == rpc::PeerRole::kContributor) {
     RETURN_IF_ERROR(CheckKnown(core, peer.id, revoked));
   } else if (peer.role == rpc::PeerRole::kReader) {
     RETURN_IF_ERROR(CheckReads(core, peer.id));
   } else {
-    RETURN_IF_ERROR(CheckOperatorKey(core, context));
+    ASSIGN_OR_RETURN(caller.key_id, ShownKeyId(context));
+    RETURN_IF_ERROR(CheckOperatorKey(core, caller.key_id));
   }
-  return Caller{.uri = UriOf(peer), .role = peer.role, .id = peer.id};
+  return caller;
 }
 
 Status CheckIsContributor(const Caller& caller) {
@@ -150,7 +155,7 @@ Status CheckStillAllowed(const Core& core, const Caller& caller) {
     case rpc::PeerRole::kReader:
       return CheckReads(core, caller.id);
     default:
-      return absl::OkStatus();
+      return CheckOperatorKey(core, caller.key_id);
   }
 }
 

@@ -18,6 +18,7 @@ struct Caller {
   std::string uri;  // for the audit log and for request ids
   rpc::PeerRole role = rpc::PeerRole::kContributor;
   std::string id;
+  std::string key_id;  // of the certificate; operators only
 
   bool is_operator() const { return role == rpc::PeerRole::kOperator; }
 };
@@ -46,7 +47,8 @@ StatusOr<Caller> RequireAnyone(const Core& core,
 StatusOr<Caller> RequireReader(const Core& core,
                                const grpc::ServerContextBase& context);
 
-// Again for a stream that runs: PERMISSION_DENIED once the caller is revoked.
+// Again for a stream that runs: PERMISSION_DENIED once the caller is revoked,
+// or the operator's key replaced.
 Status CheckStillAllowed(const Core& core, const Caller& caller);
 
 // The identity URI of the verified certificate, for the log; empty without one.

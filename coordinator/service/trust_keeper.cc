@@ -57,14 +57,19 @@ Status TrustKeeper::CheckNoNextCa() const {
       present->next_ca->certificate().fingerprint());
 }
 
-Status TrustKeeper::RotateKey(const std::string& name) {
+Status TrustKeeper::RotateKey(const std::string& name,
+                              const crypto::PrivateKey& key) {
   const std::lock_guard<std::mutex> lock(change_);
-  ASSIGN_OR_RETURN(const crypto::PrivateKey key,
-                   crypto::PrivateKey::Generate());
+  ASSIGN_OR_RETURN(const crypto::PrivateKey present,
+                   crypto::PrivateKey::Load(home_.key(name)));
   // A certificate that is of another key is issued again, now or, after a
   // crash, at the next start.
   RETURN_IF_ERROR(key.Save(home_.key(name)));
-  RETURN_IF_ERROR(Reload());
+  if (const Status reloaded = Reload(); !reloaded.ok()) {
+    const Status kept = present.Save(home_.key(name));
+    Reload().IgnoreError();
+    return kept.ok() ? reloaded : kept;
+  }
   log::Info("the {} has a new key", name);
   return absl::OkStatus();
 }

@@ -25,9 +25,9 @@ class TrustKeeper {
   // Signs anchors, releases and receipts; stays the same.
   const crypto::PrivateKey& signer() const { return signer_; }
 
-  // A new key and certificate of the server or of the operator (kServerName,
-  // kOperatorName).
-  Status RotateKey(const std::string& name);
+  // Another key for the server or the operator (kServerName, kOperatorName),
+  // and a certificate for it. What fails leaves the old one.
+  Status RotateKey(const std::string& name, const crypto::PrivateKey& key);
   // Makes a second CA, in memory only, and waits until new connections trust
   // it. FAILED_PRECONDITION: there is one.
   StatusOr<crypto::CertificateAuthority> PrepareCa();

@@ -164,18 +164,17 @@ Status TrustServiceImpl::RotateKey(const Caller& caller, const Request& request,
   return RunOnce(
              core, key,
              [&](Transaction& transaction) -> StatusOr<std::string> {
-               RETURN_IF_ERROR(context_.trust.RotateKey(name));
-               const auto keys = context_.trust.keys();
-               const std::string fingerprint =
-                   (name == kServerName ? keys->server_certificate
-                                        : keys->operator_certificate)
-                       .fingerprint();
+               ASSIGN_OR_RETURN(const crypto::PrivateKey fresh,
+                                crypto::PrivateKey::Generate());
+               const std::string key_id = fresh.public_key().key_id();
                RETURN_IF_ERROR(core.Audit(
                    transaction,
                    {.actor = caller.uri,
                     .action = fmt::format("federation.rotate_{}_key", name)},
-                   {{"certificate", fingerprint}}));
-               return fingerprint;
+                   {{"key_id", key_id}}));
+               // Files come last: what cannot be written down is not done.
+               RETURN_IF_ERROR(context_.trust.RotateKey(name, fresh));
+               return key_id;
              })
       .status();
 }

@@ -111,7 +111,6 @@ class RestoreTest(FederationCase):
         site = self.sites["newcomer"]
         _, error = site("run", "--once", want=REFUSED)
         self.assertIn("enrol with an invitation", error)
-        (site.home / "identity").rename(site.home / "identity-of-before")
         self.enrol("newcomer")
         site("run", "--once")
         self.assertEqual(self.states()["newcomer"], "ACCEPTED")

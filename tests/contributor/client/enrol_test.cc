@@ -106,9 +106,49 @@ TEST_F(EnrolTest, MakesAnIdentityWhoseKeyOthersCannotRead) {
 
 TEST_F(EnrolTest, AnIdentityIsNeverOverwritten) {
   ASSERT_TRUE(Enrol().ok());
-  const Status status = Enrol();
-  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  const Status again = Enrol();
+  EXPECT_TRUE(absl::IsFailedPrecondition(again)) << again;
+  invitation_.contributor_id = "site-b";
+  invitation_.secret = std::string(32, 't');
+  const Status other = Enrol();
+  EXPECT_TRUE(absl::IsFailedPrecondition(other)) << other;
+  EXPECT_THAT(std::string(other.message()), HasSubstr("contributors/site-a"));
   EXPECT_EQ(calls_, 1);
+}
+
+TEST_F(EnrolTest, AnotherInvitationCertifiesTheSameKeyAgain) {
+  ASSERT_TRUE(Enrol().ok());
+  ASSERT_TRUE(WriteFileAtomic(home_->Config(), "").ok());
+  const auto before = LoadIdentity(*home_);
+  clock_.now_s += 40 * crypto::kDaySeconds;
+  EXPECT_TRUE(
+      absl::IsUnauthenticated(CheckNotExpired(before->certificate, clock_)));
+  invitation_.secret = std::string(32, 't');
+  invitation_.address = "localhost:2";
+  invitation_.expire_time_s = static_cast<int64_t>(clock_.now_s) + 3600;
+  const Status status = Enrol();
+  ASSERT_TRUE(status.ok()) << status;
+  const auto after = LoadIdentity(*home_);
+  ASSERT_TRUE(after.ok()) << after.status();
+  EXPECT_EQ(after->key.ToPem(), before->key.ToPem());
+  EXPECT_TRUE(CheckNotExpired(after->certificate, clock_).ok());
+  EXPECT_EQ(after->address, "localhost:2");
+  // What does not come about leaves what was there.
+  invitation_.secret = std::string(32, 'u');
+  issued_id_ = "site-b";
+  EXPECT_TRUE(absl::IsUnauthenticated(Enrol()));
+  EXPECT_EQ(LoadIdentity(*home_)->certificate.ToPem(),
+            after->certificate.ToPem());
+}
+
+TEST_F(EnrolTest, AReaderIsToldWhatAReaderCanDo) {
+  const auto certificate = ca_->Issue(
+      signer_->public_key(),
+      {.common_name = "library", .uris = {"spiffe://test/reader/library"}});
+  clock_.now_s += 40 * crypto::kDaySeconds;
+  const Status ended = CheckNotExpired(*certificate, clock_);
+  EXPECT_TRUE(absl::IsUnauthenticated(ended));
+  EXPECT_THAT(std::string(ended.message()), HasSubstr("another home"));
 }
 
 TEST_F(EnrolTest, AnExpiredInvitationIsFoundOutBeforeAnyContact) {

@@ -138,6 +138,8 @@ TEST_F(AdminTest, AReadersCertificateIsIssuedOnceAndInTheLog) {
   request.set_request_id(RandomUuid());
   request.set_lifetime_s(366 * crypto::kDaySeconds);
   EXPECT_TRUE(absl::IsInvalidArgument(issue().status()));
+  request.set_lifetime_s(-5);
+  EXPECT_TRUE(absl::IsInvalidArgument(issue().status()));
   request.set_lifetime_s(0);
   request.set_certificate_signing_request_pem("no request");
   EXPECT_TRUE(absl::IsInvalidArgument(issue().status()));

@@ -27,10 +27,11 @@ constexpr char kRevokedContributor[] = "revoked contributor";
 constexpr char kReader[] = "reader";
 constexpr char kRevokedReader[] = "revoked reader";
 constexpr char kOperator[] = "operator";
+constexpr char kReplacedOperator[] = "operator of before";
 
 const std::set<std::string> kEverybody = {
-    kNobody, kContributor,   kRevokedContributor,
-    kReader, kRevokedReader, kOperator};
+    kNobody,        kContributor, kRevokedContributor, kReader,
+    kRevokedReader, kOperator,    kReplacedOperator};
 const std::set<std::string> kReaders = {kContributor, kReader, kOperator};
 const std::set<std::string> kContributors = {kContributor};
 // What is theirs stays theirs.
@@ -77,12 +78,15 @@ class RolesTest : public testing::Test {
       Add(owner->id == "goes" ? kRevokedContributor : kContributor,
           owner->identity);
     }
-    const Home& home = federation_->home();
-    const auto identity = rpc::LoadTlsIdentity(home.certificate("ca"),
-                                               home.certificate("operator"),
-                                               home.key("operator"));
-    ASSERT_TRUE(identity.ok()) << identity.status();
-    Add(kOperator, *identity);
+    AddOperator(kReplacedOperator);
+    v1::RotateOperatorKeyRequest rotate;
+    rotate.set_request_id(RandomUuid());
+    ASSERT_TRUE(Call<v1::TrustState>(*federation_->operator_stubs().trust,
+                                     &v1::TrustService::Stub::RotateOperatorKey,
+                                     rotate)
+                    .ok());
+    ASSERT_TRUE(federation_->ConnectOperator().ok());
+    AddOperator(kOperator);
     Add(kReader, *federation_->MakeReader("stays"));
     Add(kRevokedReader, *federation_->MakeReader("goes"));
     v1::AdminService::Stub& admin = *federation_->operator_stubs().admin;
@@ -101,6 +105,15 @@ class RolesTest : public testing::Test {
                     .ok());
   }
 
+  // As the home has it now.
+  void AddOperator(const char* peer) {
+    const Home& home = federation_->home();
+    const auto identity = rpc::LoadTlsIdentity(home.certificate("ca"),
+                                               home.certificate("operator"),
+                                               home.key("operator"));
+    ASSERT_TRUE(identity.ok()) << identity.status();
+    Add(peer, *identity);
+  }
   void Add(const char* peer, const rpc::TlsIdentity& identity) {
     peers_.emplace(peer, std::make_unique<grpc::GenericStub>(rpc::CreateChannel(
                              federation_->address(), identity)));
