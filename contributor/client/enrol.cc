@@ -120,8 +120,10 @@ Status CheckFits(const Home& home, const manifest::Invitation& invitation) {
   }
   RETURN_IF_ERROR(text.status());
   ASSIGN_OR_RETURN(const Json value, ParseJson(*text));
-  const auto field = [&value](const char* key) {
-    return value.is_object() ? value.value(key, std::string()) : "";
+  const auto field = [&value](const char* key) -> std::string {
+    const bool there =
+        value.is_object() && value.contains(key) && value[key].is_string();
+    return there ? value[key].get<std::string>() : "";
   };
   if (field(kInvitationField) == PendingKey(invitation)) {
     return FailedPrecondition(
