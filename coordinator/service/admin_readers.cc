@@ -95,7 +95,9 @@ grpc::Status AdminServiceImpl::RevokeReader(
               return ToProto(row);
             }));
         context_.streams.EndStreamsOf(
-            ReaderUri(core.settings.federation, id),
+            UriOf({.federation = core.settings.federation,
+                   .role = rpc::PeerRole::kReader,
+                   .id = id}),
             rpc::WithErrorInfo(PermissionDenied("readers/{} is revoked", id),
                                {.reason = rpc::kRevoked}));
         return absl::OkStatus();

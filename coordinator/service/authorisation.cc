@@ -7,6 +7,11 @@
 #include "coordinator/storage/reader_store.h"
 
 namespace tributary::coordinator {
+std::string UriOf(const rpc::PeerIdentity& peer) {
+  return fmt::format("spiffe://{}/{}/{}", peer.federation,
+                     rpc::RoleName(peer.role), peer.id);
+}
+
 namespace {
 
 // Whether a contributor that the operator has revoked is let in.
@@ -48,11 +53,6 @@ Status CheckReads(const Core& core, const std::string& id) {
                            id, core.settings.federation),
                        {.reason = rpc::kRevoked})
                  : absl::OkStatus();
-}
-
-std::string UriOf(const rpc::PeerIdentity& peer) {
-  return fmt::format("spiffe://{}/{}/{}", peer.federation,
-                     rpc::RoleName(peer.role), peer.id);
 }
 
 // The operator is who holds the key of the certificate in the home: what was

@@ -23,6 +23,9 @@ struct Caller {
   bool is_operator() const { return role == rpc::PeerRole::kOperator; }
 };
 
+// spiffe://<federation>/<role>/<id>
+std::string UriOf(const rpc::PeerIdentity& peer);
+
 // A contributor of this federation that is not revoked. UNAUTHENTICATED: no or
 // another federation's certificate. PERMISSION_DENIED: revoked, or an operator.
 StatusOr<Caller> RequireContributor(const Core& core,

@@ -53,11 +53,6 @@ StatusOr<CertificateRow> IssueContributorCertificate(
   return row;
 }
 
-std::string ReaderUri(const std::string& federation, const std::string& id) {
-  return fmt::format("spiffe://{}/{}/{}", federation,
-                     rpc::RoleName(rpc::PeerRole::kReader), id);
-}
-
 StatusOr<crypto::Certificate> IssueReader(const ServiceContext& context,
                                           Transaction& transaction,
                                           const Caller& caller,
@@ -69,7 +64,9 @@ StatusOr<crypto::Certificate> IssueReader(const ServiceContext& context,
   }
   ASSIGN_OR_RETURN(const crypto::Certificate certificate,
                    Certify(context, request.request_pem, request.id,
-                           ReaderUri(core.settings.federation, request.id),
+                           UriOf({.federation = core.settings.federation,
+                                  .role = rpc::PeerRole::kReader,
+                                  .id = request.id}),
                            request.lifetime_s));
   RETURN_IF_ERROR(core.Audit(transaction,
                              {.actor = caller.uri,

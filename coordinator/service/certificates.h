@@ -33,9 +33,6 @@ StatusOr<crypto::Certificate> IssueReader(const ServiceContext& context,
                                           const Caller& caller,
                                           const ReaderRequest& request);
 
-// spiffe://<federation>/reader/<id>
-std::string ReaderUri(const std::string& federation, const std::string& id);
-
 // Records the certificate that a contributor showed if the database does not
 // know its key: it was issued after the backup that the database was restored
 // from. The connection has verified it.
